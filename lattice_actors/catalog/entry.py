@@ -1,0 +1,53 @@
+"""What exists: one entry a model, and the snapshot of all of them. Values only."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+
+import attrs
+
+
+class Kind(enum.Enum):
+    """What a model is for; an embedding model never answers a chat."""
+
+    CHAT = "chat"
+    EMBEDDING = "embedding"
+
+
+@attrs.frozen
+class ModelEntry:
+    """A model that can be asked. `id` is what clients see, unique in a snapshot."""
+
+    id: str
+    kind: Kind = Kind.CHAT
+    backend: str = "mlx"  # "mlx", later the name of an upstream, or "anthropic"
+    path: Path | None = None  # the model directory, for "mlx"
+    created: int = 0  # Unix time, seconds: when the directory was last changed
+    weights_bytes: int = 0  # from the safetensors headers
+    context_tokens: int | None = None  # the model's own limit, from its config
+    kv_bytes_per_token: int = 0  # 2 x layers x kv heads x head size x bytes, 0: not known
+    has_vision: bool = False  # its config has a vision tower (local MLX answers text only)
+    builtin: bool = False  # the SmolLM2 that comes with the project: never preferred
+
+
+@attrs.frozen
+class Unusable:
+    """A directory that looks like a model but cannot answer, and why."""
+
+    id: str
+    path: Path
+    reason: str
+
+
+@attrs.frozen
+class Snapshot:
+    """The inventory at one moment, sorted by id (the built-in model last)."""
+
+    models: tuple[ModelEntry, ...] = ()
+    unusable: tuple[Unusable, ...] = ()
+    root: Path | None = None
+
+    def get(self, model: str) -> ModelEntry | None:
+        """Return the entry with exactly this id."""
+        return next((entry for entry in self.models if entry.id == model), None)

@@ -1,0 +1,215 @@
+"""The wire between a model actor and its engine process.
+
+A frame is a 4-byte big-endian length and the msgpack of one tagged struct. Commands go down,
+reports come up. `rid` is a number the model actor never uses twice; each side ignores frames
+for an unknown rid, and every accepted `Gen` gets exactly one terminal report: `End`, `Refused`
+or `Err` (the model actor makes one up when the process dies).
+
+The process greets with `Hello`, is told `Load` once, reports `LoadProgress` until `Ready` or
+`LoadError`, and lives until `Bye` or the end of the socket.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+PROTOCOL = 1
+MAX_COMMAND_BYTES = 64 * 1024 * 1024  # a request body is at most 10 MiB; templates may grow it
+MAX_REPORT_BYTES = 1024 * 1024  # one step of many streams is a few KiB
+HEADER_BYTES = 4
+
+
+class Frame(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Base of all frames."""
+
+
+# --- commands: gateway -> engine --------------------------------------------------------------
+
+
+class Load(Frame, frozen=True, tag="load"):
+    """Load the model of this directory and warm it up."""
+
+    path: str
+    prefill_step_tokens: int  # most prompt tokens of one step, over all prompts, nobody decoding
+    max_streams: int
+    target_step_ms: float  # 0: at most 2.5 x the measured decode step; else this many ms
+    warm_up: bool = True
+
+
+class Gen(Frame, frozen=True, tag="gen"):
+    """Generate one answer. Exactly one of `messages`, `text`, `tokens` is set."""
+
+    rid: int
+    max_tokens: int
+    temperature: float
+    messages: list[dict[str, Any]] | None = None
+    template_options: dict[str, Any] = {}
+    text: str | None = None
+    tokens: list[Any] | None = None  # checked by the worker: ints in [0, vocabulary)
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    seed: int | None = None
+    stop: list[str] = []
+    context_tokens: int | None = None
+    trim: bool = False
+    trim_buffer: int = 8
+
+
+class Cancel(Frame, frozen=True, tag="cancel"):
+    """Stop this answer between two steps; acknowledged by its `End` with reason ``cancelled``."""
+
+    rid: int
+
+
+class Ping(Frame, frozen=True, tag="ping"):
+    echo: int
+
+
+class Bye(Frame, frozen=True, tag="bye"):
+    """Exit now, with 0."""
+
+
+Command = Load | Gen | Cancel | Ping | Bye
+
+# --- reports: engine -> gateway ---------------------------------------------------------------
+
+
+class Hello(Frame, frozen=True, tag="hello"):
+    protocol: int
+    pid: int
+
+
+class LoadProgress(Frame, frozen=True, tag="progress"):
+    """Something happened in the load; silence for a minute means it hangs."""
+
+    stage: str  # "import", "weights", "tokenizer", "warm-up"
+
+
+class Ready(Frame, frozen=True, tag="ready"):
+    """Loaded, warmed up and checked for NaN."""
+
+    context_tokens: int  # the model's own limit
+    vocab: int
+    kv_bytes_per_token: int
+    resident_bytes: int  # RSS of the process after the warm-up
+    load_s: float
+    decode_step_s: float  # one stream, measured in the warm-up
+    prefill_tokens_per_s: float  # measured in the warm-up
+    blas: str = ""  # "openblas", "reference" or "metal"
+
+
+class LoadError(Frame, frozen=True, tag="load-error"):
+    """The load failed; the process exits by itself."""
+
+    text: str
+    permanent: bool  # the files are at fault: nothing changes until they do
+
+
+class Prompt(Frame, frozen=True, tag="prompt"):
+    """Prompt tokens read so far."""
+
+    rid: int
+    done: int
+    total: int
+
+
+class Piece(Frame, frozen=True):
+    """Text of one stream from one step."""
+
+    rid: int
+    text: str
+    tokens: int
+
+
+class Step(Frame, frozen=True, tag="step"):
+    """One engine step: what each stream gained. Streams without visible text are left out."""
+
+    number: int
+    took_s: float
+    decoded: int  # tokens of this step
+    prefilled: int  # prompt tokens of this step
+    kv_bytes: int
+    pieces: list[Piece]
+
+
+class End(Frame, frozen=True, tag="end"):
+    """Normal end. `text` and `tokens` are the last piece (also what a stop check held back)."""
+
+    rid: int
+    reason: str  # "stop", "length" or "cancelled"
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+    text: str = ""
+    tokens: int = 0
+    ghost_tokens: int = 0  # decoded after the reader thread had taken the Cancel
+    trimmed_messages: int = 0
+
+
+class Refused(Frame, frozen=True, tag="refused"):
+    """The request itself is at fault; found before prefill (too long, bad ids, bad template)."""
+
+    rid: int
+    code: str  # as in OpenAI's error object, "context_length_exceeded"
+    text: str
+    param: str | None = None
+
+
+class Err(Frame, frozen=True, tag="err"):
+    """This stream failed in the engine, its neighbours did not."""
+
+    rid: int
+    kind: str
+    text: str
+
+
+class Pong(Frame, frozen=True, tag="pong"):
+    """Answered by the reader thread, so it also comes during a long step."""
+
+    echo: int
+    step: int  # steps so far
+    busy_s: float  # in the current step; 0 when idle
+
+
+Report = Hello | LoadProgress | Ready | LoadError | Prompt | Step | End | Refused | Err | Pong
+
+_encoder = msgspec.msgpack.Encoder()
+_commands: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
+_reports: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
+
+
+class BadFrame(Exception):
+    """The peer sent something that is no frame of this protocol: give up on it."""
+
+
+def encode(frame: Command | Report) -> bytes:
+    """Return the bytes of one frame, header included."""
+    body = _encoder.encode(frame)
+    return len(body).to_bytes(HEADER_BYTES, "big") + body
+
+
+def decode_command(body: bytes) -> Command:
+    """Parse one body; raises `BadFrame`."""
+    try:
+        return _commands.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadFrame(str(error)) from None
+
+
+def decode_report(body: bytes) -> Report:
+    """Parse one body; raises `BadFrame`."""
+    try:
+        return _reports.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadFrame(str(error)) from None
+
+
+def body_length(header: bytes, limit: int) -> int:
+    """Read the header; raises `BadFrame` beyond *limit* bytes, before anything is allocated."""
+    length = int.from_bytes(header, "big")
+    if length > limit:
+        raise BadFrame(f"a frame of {length} bytes; the limit is {limit}")
+    return length

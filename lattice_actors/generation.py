@@ -1,0 +1,105 @@
+"""What a model is asked to generate, and what comes back, whatever the backend. Values only."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+JsonObject = Mapping[str, Any]
+
+
+@attrs.frozen
+class Chat:
+    """A conversation, for the model's own chat template. Text parts are already one string."""
+
+    messages: tuple[JsonObject, ...]  # {"role": str, "content": str | None, ...}
+    template_options: JsonObject = attrs.field(factory=dict[str, Any])
+
+
+@attrs.frozen
+class Text:
+    """Text to continue as it is, without a template."""
+
+    text: str
+
+
+@attrs.frozen
+class Tokens:
+    """Raw token ids to continue; the worker checks them against the vocabulary."""
+
+    ids: tuple[int, ...]
+
+
+Prompt = Chat | Text | Tokens
+
+
+@attrs.frozen
+class Sampling:
+    """How the next token is drawn. ``None`` seed: a random key of the request's own."""
+
+    temperature: float = 0.7  # 0 is greedy
+    top_p: float = 1.0  # (0, 1]; 1 is off
+    top_k: int = 0  # 0 is off
+    min_p: float = 0.0  # [0, 1]; 0 is off
+    seed: int | None = None
+
+
+@attrs.frozen
+class Job:
+    """One answer of one model."""
+
+    prompt: Prompt
+    max_tokens: int  # ceiling of generated tokens, >= 1
+    sampling: Sampling = Sampling()
+    stop: tuple[str, ...] = ()
+    context_tokens: int | None = None  # prompt + max_tokens + trim_buffer must fit; None: model's
+    trim: bool = False  # over budget: drop the oldest turns instead of refusing
+    trim_buffer: int = 8  # tokens kept free beside prompt and answer
+
+
+class FinishReason(enum.Enum):
+    """Why an answer ended."""
+
+    STOP = "stop"  # end-of-sequence token or stop string
+    LENGTH = "length"  # max_tokens, context or GENERATION_TIMEOUT
+    CANCELLED = "cancelled"  # its reader left
+
+
+@attrs.frozen
+class Usage:
+    """Tokens fed in and generated, as the engine counted them."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+
+
+@attrs.frozen
+class Prefill:
+    """Progress of reading the prompt, in tokens."""
+
+    done: int
+    total: int
+
+
+@attrs.frozen
+class Delta:
+    """The next piece of the answer. `tokens` may be 0 when text was held back and flushed."""
+
+    text: str
+    tokens: int = 1
+
+
+@attrs.frozen
+class Finish:
+    """The end of the answer; nothing follows."""
+
+    reason: FinishReason
+    usage: Usage
+    trimmed_messages: int = 0  # how many turns were dropped to fit the context
+
+
+StreamEvent = Prefill | Delta | Finish

@@ -1,0 +1,105 @@
+"""The channel from a backend to the one reader of an answer. It never blocks the writer.
+
+Bounded without losing text: beyond `MERGE_AFTER` unread pieces the newest are merged into one,
+and a reader that leaves `MAX_UNREAD_BYTES` unread is cut off (the writer is told to cancel).
+The counters live here, so the hot path tells no actor anything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+import attrs
+import trio
+
+from .errors import Busy, LatticeError
+from .generation import Delta, Finish, Prefill, StreamEvent
+
+MERGE_AFTER = 256  # pieces: about ten seconds of a fast model; more only means a slow reader
+MAX_UNREAD_BYTES = 64 * 1024  # UTF-8 text; a reader this far behind is not reading
+
+
+class SlowReader(Busy):
+    """The client did not read its answer."""
+
+    code = "client_too_slow"
+
+
+@attrs.define(eq=False)
+class TokenStream:
+    """Written by a backend (`push_*`, `fail`, never waiting), read by one task (`receive`)."""
+
+    first_delta_at: float = attrs.field(init=False, default=math.nan)  # Trio clock, seconds
+    tokens: int = attrs.field(init=False, default=0)  # pushed so far
+    delivered: bool = attrs.field(init=False, default=False)  # a delta was handed to the reader
+    prefill: Prefill | None = attrs.field(init=False, default=None)  # newest progress
+    _events: deque[Delta | Finish] = attrs.field(init=False, factory=deque[Delta | Finish])
+    _unread_bytes: int = attrs.field(init=False, default=0)
+    _error: LatticeError | None = attrs.field(init=False, default=None)
+    _ended: bool = attrs.field(init=False, default=False)
+    _news: trio.Event = attrs.field(init=False, factory=trio.Event)
+
+    @property
+    def ended(self) -> bool:
+        """The backend has said its last word: a `Finish` or an error."""
+        return self._ended
+
+    def push_prefill(self, done: int, total: int) -> None:
+        """Note progress; the reader sees the newest, not each."""
+        self.prefill = Prefill(done, total)
+
+    def push(self, delta: Delta) -> bool:
+        """Add a piece. False: the reader is too far behind, its stream has failed: cancel it."""
+        if self._ended:
+            return False
+        if self.tokens == 0 and math.isnan(self.first_delta_at):
+            self.first_delta_at = trio.current_time()
+        self.tokens += delta.tokens
+        self._unread_bytes += len(delta.text.encode())
+        if self._unread_bytes > MAX_UNREAD_BYTES:
+            self.fail(SlowReader(f"the client left {MAX_UNREAD_BYTES} bytes unread"))
+            return False
+        if len(self._events) >= MERGE_AFTER:
+            last = self._events.pop()
+            assert isinstance(last, Delta)
+            delta = Delta(last.text + delta.text, last.tokens + delta.tokens)
+        self._events.append(delta)
+        self._news.set()
+        return True
+
+    def finish(self, finish: Finish) -> None:
+        """End the answer; later words are ignored, as those for an ended stream may race."""
+        if not self._ended:
+            self._ended = True
+            self._events.append(finish)
+            self._news.set()
+
+    def fail(self, error: LatticeError) -> None:
+        """End the answer with *error*, after what is unread. A fresh instance for each stream."""
+        if not self._ended:
+            self._ended = True
+            self._error = error
+            self._news.set()
+
+    async def receive(self) -> StreamEvent:
+        """Return the next `Delta`, and at the end the `Finish`.
+
+        Raises:
+            LatticeError: what the stream failed with.
+            trio.EndOfChannel: after the `Finish`.
+        """
+        while True:
+            if self._events:
+                await trio.lowlevel.checkpoint()
+                event = self._events.popleft()
+                if isinstance(event, Delta):
+                    self._unread_bytes -= len(event.text.encode())
+                    self.delivered = True
+                return event
+            if self._error is not None:
+                raise self._error
+            if self._ended:
+                raise trio.EndOfChannel
+            self._news = trio.Event()
+            await self._news.wait()
