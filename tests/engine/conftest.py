@@ -3,6 +3,7 @@
 Two layers, 64 wide, float32, a byte-level tokenizer of 290 tokens with a chat template. Answers
 are varied printable nonsense: the rows of special tokens and of bytes outside ASCII in `lm_head`
 are zero, so a greedy answer never ends by itself and a test chooses its end with `max_tokens`.
+Attention is sharp, so that an answer depends on all of its history.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ HEADS = 4
 KV_HEADS = 2
 HEAD_DIM = HIDDEN // HEADS
 CONTEXT = 1024
+SHARP = np.float32(3)  # blurred attention falls into repeating one token
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 MERGED_WORDS = ["the", "Ġthe", "hello", "Ġworld", "capital", "Ġof", "Ġis", "What", "Ġa", "user"]
 CHAT_TEMPLATE = (
@@ -76,8 +78,8 @@ def _weights(vocab: dict[str, int], seed: int) -> dict[str, Matrix]:
         weights |= {
             f"{layer}input_layernorm.weight": ones,
             f"{layer}post_attention_layernorm.weight": ones,
-            f"{layer}self_attn.q_proj.weight": matrix(HEADS * HEAD_DIM, HIDDEN),
-            f"{layer}self_attn.k_proj.weight": matrix(KV_HEADS * HEAD_DIM, HIDDEN),
+            f"{layer}self_attn.q_proj.weight": matrix(HEADS * HEAD_DIM, HIDDEN) * SHARP,
+            f"{layer}self_attn.k_proj.weight": matrix(KV_HEADS * HEAD_DIM, HIDDEN) * SHARP,
             f"{layer}self_attn.v_proj.weight": matrix(KV_HEADS * HEAD_DIM, HIDDEN),
             f"{layer}self_attn.o_proj.weight": matrix(HIDDEN, HEADS * HEAD_DIM),
             f"{layer}mlp.gate_proj.weight": matrix(INNER, HIDDEN),
