@@ -1,0 +1,331 @@
+"""Every setting there is, once: default, meaning, unit, and the names it can be given by. Pure.
+
+The command line, `docs/configuration.md` and the reader of the environment and `lattice.toml`
+are all made from this class. A field without an effect has no place here.
+"""
+
+# ruff: noqa: RUF009 - the calls make attrs fields, not shared defaults
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import attrs
+
+from .fields import (
+    Setting,
+    choice,
+    names,
+    number,
+    optional_choice,
+    optional_names,
+    optional_path,
+    optional_text,
+    path,
+    setting_of,
+    size,
+    switch,
+    text,
+    whole,
+)
+
+MIB = 1024 * 1024
+
+
+def default_cache_dir(environ: Mapping[str, str]) -> Path:
+    """Return where prepared models are kept (XDG base directory specification 0.8)."""
+    cache = environ.get("XDG_CACHE_HOME") or str(Path(environ.get("HOME") or "~") / ".cache")
+    return Path(cache).expanduser() / "lattice-trio"
+
+
+@attrs.frozen
+class Settings:
+    """The settings a server runs with. Made by `lattice_actors.settings.read`."""
+
+    # --- address and access -----------------------------------------------------------------
+
+    host: str = text("127.0.0.1", "Address to listen on.", aliases=("HOST",))
+    port: int = whole(
+        5001, "Port to listen on; 0 takes any free one.", most=65535, aliases=("PORT",)
+    )
+    api_key: str | None = optional_text(
+        "Key that callers must send as Authorization: Bearer or X-API-Key. Unset: no key.",
+        aliases=("MIDDLE_LAYER_API_KEY",),
+        secret=True,
+    )
+    allow_public_no_auth: bool = switch(
+        False,
+        "Allow an address that other machines can reach although there is no key.",
+        aliases=("MIDDLE_LAYER_ALLOW_PUBLIC_NO_AUTH",),
+    )
+    max_request_bytes: int = size(
+        10 * MIB,
+        "Largest request body; more is a 413.",
+        least=1,
+        aliases=("MIDDLE_LAYER_MAX_REQUEST_BYTES",),
+    )
+    cors_origins: tuple[str, ...] = names(
+        "Origins whose web pages may call the server; * for all. Empty: none.",
+        aliases=("CORS_ORIGINS",),
+    )
+
+    # --- models -----------------------------------------------------------------------------
+
+    model_root: Path | None = optional_path(
+        "Directory of model directories.",
+        aliases=("MLX_MODEL_ROOT",),
+        shown_default="first that exists of ~/.lmstudio/models, ~/.cache/lm-studio/models, "
+        "~/.cache/mlx-models",
+    )
+    model: Path | None = optional_path(
+        "Serve this one model directory and nothing else, whatever model a request names.",
+        aliases=("MLX_GRAB_MODEL",),
+        flags=("--grab",),
+    )
+    display_name: str = text(
+        "mlx",
+        "The id clients see of the model given with --model.",
+        aliases=("MLX_GRAB_DISPLAY_NAME",),
+    )
+    builtin: bool = switch(
+        False,
+        "Offer the built-in SmolLM2 also when there are other models. Without any, it is "
+        "offered anyway.",
+    )
+    default_model: str | None = optional_text(
+        "What auto, default and an absent model mean: an id, a part of one, or role:name.",
+        aliases=("DEFAULT_MODEL",),
+    )
+    force_default_model: bool = switch(
+        False,
+        "Answer every request with the default model, whatever model it names.",
+        aliases=("MLX_FORCE_DEFAULT_MODEL",),
+    )
+    on_model_miss: str = choice(
+        "fallback",
+        ("fallback", "error"),
+        "When no model answers to the name: use the first suitable one and say so in "
+        "X-Model-Resolution, or answer 404 with the list.",
+        aliases=("ON_MODEL_MISS",),
+    )
+    extra_placeholder_models: tuple[str, ...] | None = optional_names(
+        "More names that mean the same as auto. Empty: none.",
+        aliases=("EXTRA_PLACEHOLDER_MODELS",),
+        shown_default="the old names middlelayer, mlx, lmstudio, openclaw and their spellings",
+    )
+    model_roles_json: str | None = optional_text(
+        'Roles as JSON: {"coder": ["qwen-coder", "coder"], ...}. Comes before the file.',
+        aliases=("MODEL_ROLES_JSON",),
+    )
+    model_roles_file: Path | None = optional_path(
+        "File of roles, as JSON.", aliases=("MODEL_ROLES_FILE",)
+    )
+    model_profiles_file: Path | None = optional_path(
+        "File of model profiles, as JSON.", aliases=("MODEL_PROFILES_FILE",)
+    )
+    route_long_prompt_chars: int = whole(
+        48_000,
+        "Prompts this long go only to models whose context is large enough.",
+        unit="characters",
+        aliases=("MLX_ROUTE_LONG_PROMPT_CHARS",),
+    )
+
+    # --- memory -----------------------------------------------------------------------------
+
+    max_resident_models: int = whole(
+        2, "Models in memory at once.", least=1, aliases=("MAX_CONCURRENT_MODELS",)
+    )
+    memory_budget_bytes: int = size(
+        0,
+        "Memory for models, their caches included, such as 8GB. 0: a share of the machine's.",
+    )
+    preload_models: tuple[str, ...] = names(
+        "Models to load at start: ids, parts of ids, or role:name.",
+        aliases=("PRELOAD_MODELS",),
+        flags=("--preload",),
+    )
+    pinned_models: tuple[str, ...] = names("Models that are never evicted.")
+    idle_ttl_s: float = number(
+        0.0, "Evict a model that nobody used for so long. 0: never.", unit="s"
+    )
+    min_residence_s: float = number(
+        2.0, "How long a loaded model stays before another may take its place.", unit="s"
+    )
+    collate_s: float = number(
+        5.0,
+        "A resident model's queue is served before a swap, but nobody waits longer than this "
+        "for the swap to begin.",
+        unit="s",
+    )
+    load_silence_s: float = number(
+        60.0,
+        "Give a load up when the engine shows no progress for so long.",
+        unit="s",
+        least=1,
+    )
+
+    # --- answers ----------------------------------------------------------------------------
+
+    default_max_tokens: int = whole(
+        1024,
+        "Length of an answer when the request does not say; never above max_tokens_ceiling.",
+        unit="tokens",
+        least=1,
+        aliases=("DEFAULT_MAX_TOKENS",),
+    )
+    max_tokens_ceiling: int = whole(
+        16_384,
+        "Longest answer a request can ask for.",
+        unit="tokens",
+        least=1,
+        aliases=("MAX_TOKENS_CEILING",),
+    )
+    generation_timeout_s: float = number(
+        300.0,
+        'An answer that takes longer ends there, with finish_reason "length".',
+        unit="s",
+        least=1,
+        aliases=("GENERATION_TIMEOUT",),
+    )
+    context_over_budget: str = choice(
+        "error",
+        ("error", "trim"),
+        "When prompt and answer do not fit the context: answer 400, or drop the oldest turns.",
+        aliases=("MLX_CONTEXT_OVER_BUDGET",),
+    )
+    context_trim_buffer: int = whole(
+        8,
+        "Kept free beside prompt and answer.",
+        unit="tokens",
+        aliases=("MLX_CONTEXT_TRIM_BUFFER",),
+    )
+    keepalive_s: float = number(
+        10.0,
+        "A stream without a token for so long is opened, and gets a comment this often.",
+        unit="s",
+        least=0.05,
+    )
+
+    # --- queue ------------------------------------------------------------------------------
+
+    max_streams_per_model: int = whole(
+        8,
+        "Answers that one model works on at once. 0: no limit.",
+        aliases=("MLX_PER_MODEL_INFLIGHT_CAP", "MLX_PER_MODEL_ADMISSION_CAP"),
+    )
+    max_streams_total: int = whole(0, "Answers in work at once over all models. 0: no limit.")
+    queue_max_per_model: int = whole(
+        32, "Requests waiting for one model. 0: no limit.", aliases=("MLX_QUEUE_MAX_PER_MODEL",)
+    )
+    queue_max_total: int = whole(
+        128, "Requests waiting over all models. 0: no limit.", aliases=("MLX_QUEUE_MAX_TOTAL",)
+    )
+    queue_wait_s: float = number(
+        20.0,
+        "How long a request waits for its turn when it does not say.",
+        unit="s",
+        aliases=("MLX_QUEUE_WAIT_TIMEOUT_SEC",),
+    )
+    queue_retry_jitter_s: float = number(
+        1.0,
+        "Random delay that refused clients are told to add, so that they do not return at once.",
+        unit="s",
+        aliases=("MLX_QUEUE_RETRY_JITTER_SEC",),
+    )
+    queue_priority_min: int = whole(
+        -10,
+        "Lowest priority a request can have; lower ones are raised to it.",
+        least=-1000,
+        most=1000,
+        aliases=("MLX_QUEUE_PRIORITY_MIN",),
+    )
+    queue_priority_max: int = whole(
+        10,
+        "Highest priority a request can have; higher ones are lowered to it.",
+        least=-1000,
+        most=1000,
+        aliases=("MLX_QUEUE_PRIORITY_MAX",),
+    )
+    queue_priority_default: int = whole(
+        0,
+        "Priority of a request that does not say.",
+        least=-1000,
+        most=1000,
+        aliases=("MLX_QUEUE_DEFAULT_PRIORITY",),
+    )
+    ageing_s: float = number(
+        5.0,
+        "A waiting request is lifted by one class (batch, normal, interactive) this often.",
+        unit="s",
+        least=0.1,
+    )
+
+    # --- engine -----------------------------------------------------------------------------
+
+    prefill_step_tokens: int = whole(
+        512,
+        "Prompt tokens read in one step while nobody is being answered.",
+        unit="tokens",
+        least=16,
+    )
+    target_itl_ms: float = number(
+        0.0,
+        "Longest step while answers are running, so that prompts of others do not stop them. "
+        "0: 2.5 times the measured step.",
+        unit="ms",
+    )
+    engine_module: str = text(
+        "lattice_actors.engine.worker", "Module that is run as the engine.", hidden=True
+    )
+
+    # --- server -----------------------------------------------------------------------------
+
+    profile: str | None = optional_choice(
+        ("safe", "balanced", "faster"),
+        "Set of defaults for a machine that is short of memory; see below.",
+    )
+    cache_dir: Path = path(
+        lambda: default_cache_dir(os.environ),
+        "Where prepared models are kept.",
+        shown_default="~/.cache/lattice-trio",
+    )
+    shutdown_grace_s: float = number(
+        30.0, "How long running answers may go on after the server was told to stop.", unit="s"
+    )
+    write_timeout_s: float = number(
+        5.0, "A client that does not read for so long is cut off.", unit="s", least=0.1
+    )
+    log_format: str = choice("json", ("json", "text"), "How the log is written.")
+    log_level: str = choice(
+        "info", ("debug", "info", "warning", "error"), "What goes into the log."
+    )
+    log_timing: bool = switch(True, "One log line with the times of each request.")
+
+
+SETTINGS: Mapping[str, Setting] = {
+    field.name: setting_of(field) for field in attrs.fields(Settings)
+}
+
+# The order and the headings of help and documentation: each group begins with this field.
+GROUPS: Mapping[str, str] = {
+    "host": "Address and access",
+    "model_root": "Models",
+    "max_resident_models": "Memory",
+    "default_max_tokens": "Answers",
+    "max_streams_per_model": "Queue",
+    "prefill_step_tokens": "Engine",
+    "profile": "Server",
+}
+
+
+def grouped() -> Mapping[str, tuple[Setting, ...]]:
+    """Return the settings that are shown to people, under their headings."""
+    groups: dict[str, list[Setting]] = {}
+    heading = ""
+    for setting in SETTINGS.values():
+        heading = GROUPS.get(setting.name, heading)
+        if not setting.hidden:
+            groups.setdefault(heading, []).append(setting)
+    return {heading: tuple(members) for heading, members in groups.items()}

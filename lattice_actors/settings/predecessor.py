@@ -1,0 +1,39 @@
+"""Variables of Local Lattice that are accepted and change nothing, and why. Pure.
+
+Those that mean something here are `aliases` of the settings in `definition`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_LATER = "not yet in this version: "
+
+_GROUPS: Mapping[str, str] = {
+    "Retry-After is predicted from measured rates": "MLX_QUEUE_RETRY_AFTER_SEC",
+    "an evicted model's process ends, which returns all of its memory": "MLX_FORCE_GC_ON_EVICT",
+    "the server never asks questions at start": """
+        MLX_SKIP_STARTUP_MODEL_PROMPT MLX_SKIP_STARTUP_ROOT_PROMPT""",
+    "requests are tasks, not threads of a pool": "MAX_WORKERS",
+    "LiteLLM is not used": """
+        USE_LITELLM_FOR_ANTHROPIC ENABLE_LITELLM_PREFIX_ROUTING LITELLM_TIMEOUT_SECONDS""",
+    _LATER + "models are not downloaded": "MLX_GRAB_CACHE",
+    _LATER + "the dashboard": """
+        MLX_DASHBOARD_ENABLED MLX_DASHBOARD_PREVIEW_CHARS MLX_DASHBOARD_MAX_EVENTS
+        MLX_DASHBOARD_MAX_ERROR_CHARS MLX_DASHBOARD_MAX_PROMPT_CHARS
+        MLX_DASHBOARD_CAPTURE_PROMPTS""",
+    _LATER + "swarms": """
+        MAX_PARALLEL_MODEL_CALLS SWARM_CHAT_ENABLED SWARM_CHAT_DEFAULT_MODELS
+        SWARM_CHAT_DEFAULT_STRATEGY SWARM_CHAT_DEFAULT_JUDGE SWARM_CHAT_AUTO_MAX
+        SWARM_STREAM_CHUNK_CHARS SWARM_PER_CALL_TIMEOUT SWARM_FANOUT_TIMEOUT""",
+    _LATER + "other servers as backends": """
+        LM_STUDIO_URL MODEL_LIST_TTL PREFER_LOADED_MODELS LM_STUDIO_PER_MODEL_INFLIGHT_CAP""",
+    _LATER + "models in the cloud": """
+        ANTHROPIC_API_KEY ANTHROPIC_BASE_URL ANTHROPIC_MODEL ANTHROPIC_VERSION
+        ANTHROPIC_AUTO_ROUTE BIG_TASK_MIN_WORDS BIG_TASK_MIN_CHARS BIG_TASK_MIN_BULLETS
+        BIG_TASK_MIN_STEP_MARKERS""",
+}
+
+NO_EFFECT: Mapping[str, str] = {
+    variable: reason for reason, variables in _GROUPS.items() for variable in variables.split()
+}
