@@ -1,0 +1,286 @@
+"""An engine process without a model: it echoes the prompt through the real frames.
+
+    python -m lattice_actors.engine.echo FD
+
+For drills, for tests of actors and to measure the gateway alone. The answer to "say hi" is
+"echo: say hi say hi ...", a word a token, all streams one token a step. Sampling parameters and
+stop strings are ignored. An optional ``echo.json`` in the directory of `Load` is the script of
+its speed and its faults (`echo_script`). It starts in some 40 ms: import nothing heavy.
+
+The main thread steps; a reader thread takes commands, so pings are answered during a long step.
+Exit codes: 0 told to, 3 the gateway is gone, 4 a frame it cannot read, 9 a scripted crash.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import NoReturn
+
+import msgspec
+
+from . import frames
+from .echo_script import SCRIPT, Script
+from .frames import HEADER_BYTES, MAX_COMMAND_BYTES, PROTOCOL
+
+DECODE_STEP_S = 1e-4  # reported when steps take no time: forecasts divide by it
+PREFILL_TOKENS_PER_S = 1e6
+MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024  # the unit of ru_maxrss
+
+
+class Stream(msgspec.Struct):
+    """One answer in the making."""
+
+    gen: frames.Gen
+    prompt: str
+    words: list[str]  # of the last turn, each with the space before it
+    prompt_tokens: int
+    ready_at: float  # monotonic, seconds: prefill is over
+    prefilled: bool = False
+    done: int = 0  # tokens generated
+    ghosts: int = 0  # of these, tokens generated after the reader had the Cancel
+
+    def text(self, tokens: int) -> str:
+        """Return the next *tokens* words; the first is "echo:"."""
+        turn = range(self.done - 1, self.done - 1 + tokens)
+        return "".join("echo:" if i < 0 else self.words[i % len(self.words)] for i in turn)
+
+
+class EchoEngine:
+    """The engine behind one socket. `run` never returns: the process exits from a thread."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._sending = threading.Lock()  # reports are sent by both threads
+        self._commands: SimpleQueue[frames.Command] = SimpleQueue()
+        self._cancelled: set[int] = set()  # written by the reader the moment it has the Cancel
+        self._live: dict[int, Stream] = {}
+        self._script = Script()
+        self._path = Path()
+        self._steps = 0
+        self._busy_since: float | None = None  # monotonic, seconds; None: between two steps
+
+    def run(self) -> NoReturn:
+        self._send(frames.Hello(PROTOCOL, os.getpid()))
+        threading.Thread(target=self._read, name="reader", daemon=True).start()
+        while True:
+            self._take_commands()
+            if self._wait_s() == 0.0:
+                self._step()
+
+    # --- the reader thread ---------------------------------------------------------------------
+
+    def _read(self) -> None:
+        # Whatever ends this thread ends the process: one that no longer listens is worse than none.
+        try:
+            with self._sock.makefile("rb") as stream:
+                while len(header := stream.read(HEADER_BYTES)) == HEADER_BYTES:
+                    length = frames.body_length(header, MAX_COMMAND_BYTES)
+                    if len(body := stream.read(length)) < length:
+                        break
+                    self._take(frames.decode_command(body))
+        except OSError:
+            os._exit(3)
+        except BaseException as error:  # noqa: BLE001  see above: the process must not live on
+            sys.stderr.write(f"echo engine: unreadable frame: {error!r}\n")
+            sys.stderr.flush()
+            os._exit(4)
+        os._exit(3)
+
+    def _take(self, command: frames.Command) -> None:
+        match command:
+            case frames.Ping(echo=echo):
+                busy_since = self._busy_since
+                busy_s = 0.0 if busy_since is None else time.monotonic() - busy_since
+                if not self._script.deaf:
+                    self._send(frames.Pong(echo, self._steps, busy_s))
+            case frames.Bye():
+                os._exit(0)
+            case frames.Cancel(rid=rid):
+                self._cancelled.add(rid)
+                self._commands.put(command)
+            case _:
+                self._commands.put(command)
+
+    # --- the main thread -----------------------------------------------------------------------
+
+    def _wait_s(self) -> float | None:
+        """Return 0 if some stream can step; None if only a command can change anything."""
+        if not self._live:
+            return None
+        return max(0.0, min(stream.ready_at for stream in self._live.values()) - time.monotonic())
+
+    def _take_commands(self) -> None:
+        """Handle what has arrived; wait for it when there is nothing else to do."""
+        wait_s = self._wait_s()
+        try:
+            self._handle(self._commands.get(wait_s != 0.0, wait_s))
+            while True:
+                self._handle(self._commands.get_nowait())
+        except Empty:
+            pass
+
+    def _handle(self, command: frames.Command) -> None:
+        match command:
+            case frames.Load():
+                self._load(Path(command.path))
+            case frames.Gen():
+                self._begin(command)
+            case frames.Cancel(rid=rid):
+                if stream := self._live.pop(rid, None):
+                    self._send(self._end(stream, "cancelled"))
+                self._cancelled.discard(rid)
+
+    def _load(self, path: Path) -> None:
+        begun = time.monotonic()
+        self._path = path
+        self._send(frames.LoadProgress("import"))
+        try:
+            self._script = script = Script.read(path)
+        except (OSError, msgspec.DecodeError) as error:
+            self._send(frames.LoadError(f"{SCRIPT}: {error}", permanent=True))
+            os._exit(0)
+        self._send(frames.LoadProgress("weights"))
+        time.sleep(script.load_ms / 1e3)
+        if script.load_crash and script.fires(self._path):
+            os._exit(9)
+        if (fault := script.load_error) and script.fires(self._path):
+            self._send(frames.LoadError(fault.text, fault.permanent))
+            os._exit(0)
+        peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_BYTES
+        self._send(
+            frames.Ready(
+                context_tokens=script.context_tokens,
+                vocab=script.vocab,
+                kv_bytes_per_token=script.kv_bytes_per_token,
+                resident_bytes=script.resident_bytes or peak_bytes,
+                load_s=time.monotonic() - begun,
+                decode_step_s=script.step_ms / 1e3 or DECODE_STEP_S,
+                prefill_tokens_per_s=PREFILL_TOKENS_PER_S,
+            )
+        )
+
+    def _begin(self, gen: frames.Gen) -> None:
+        turns = [str(turn.get("content") or "") for turn in gen.messages or []]
+        turns += [gen.text] if gen.text is not None else []
+        turns += [" ".join(map(str, gen.tokens))] if gen.tokens is not None else []
+        prompt = "\n".join(turns)
+        prompt_tokens = len(prompt.split())
+        words = [f" {word}" for word in (turns[-1] if turns else "").split()] or [" nothing"]
+        script = self._script
+        limit = min(gen.context_tokens or script.context_tokens, script.context_tokens)
+        if script.refuse_on and script.refuse_on in prompt and script.fires(self._path):
+            self._send(frames.Refused(gen.rid, "invalid_prompt", "scripted", "messages"))
+        elif prompt_tokens + gen.max_tokens > limit:
+            text = f"{prompt_tokens} + {gen.max_tokens} tokens; the context has {limit}"
+            self._send(frames.Refused(gen.rid, "context_length_exceeded", text, "messages"))
+        else:
+            ready_at = time.monotonic() + self._script.ttft_ms / 1e3
+            self._live[gen.rid] = Stream(gen, prompt, words, prompt_tokens, ready_at)
+            if self._script.ttft_ms:
+                self._send(frames.Prompt(gen.rid, 0, prompt_tokens))
+
+    def _step(self) -> None:
+        """Advance every stream that is through its prefill, and send one write for all."""
+        self._busy_since = begun = time.monotonic()
+        if self._script.step_ms:
+            time.sleep(self._script.step_ms / 1e3)
+        self._steps += 1
+        if self._steps == self._script.crash_after_steps and self._script.fires(self._path):
+            os._exit(9)
+        prompts: list[frames.Prompt] = []
+        ends: list[frames.Report] = []
+        pieces: list[frames.Piece] = []
+        decoded = prefilled = 0
+        for stream in list(self._live.values()):
+            if stream.ready_at > begun:
+                continue
+            rid = stream.gen.rid
+            if not stream.prefilled:
+                stream.prefilled = True
+                prefilled += stream.prompt_tokens
+                prompts.append(frames.Prompt(rid, stream.prompt_tokens, stream.prompt_tokens))
+            if stream.done == 0 and self._fault_of(stream):
+                del self._live[rid]
+                continue
+            tokens, reason = self._next(stream)
+            decoded += tokens
+            text = stream.text(tokens)
+            stream.done += tokens
+            if rid in self._cancelled:  # its End is due before the next step
+                stream.ghosts += tokens
+            elif reason:
+                del self._live[rid]
+                ends.append(self._end(stream, reason, text, tokens))
+            else:
+                pieces.append(frames.Piece(rid, text, tokens))
+        kept = sum(stream.prompt_tokens + stream.done for stream in self._live.values())
+        kv_bytes = kept * self._script.kv_bytes_per_token
+        took_s = time.monotonic() - begun
+        step = frames.Step(self._steps, took_s, decoded, prefilled, kv_bytes, pieces)
+        self._busy_since = None
+        self._send(*prompts, step, *ends)
+
+    def _next(self, stream: Stream) -> tuple[int, str]:
+        """Return how many tokens this step adds, and the reason if they are the last."""
+        left, reason = stream.gen.max_tokens - stream.done, "length"
+        if self._script.cycles:
+            echo = 1 + self._script.cycles * len(stream.words) - stream.done
+            left, reason = min((left, "length"), (echo, "stop"))
+        return min(left, self._script.flood), reason if left <= self._script.flood else ""
+
+    def _fault_of(self, stream: Stream) -> bool:
+        """Carry out what the script has for this prompt; True: the stream has ended."""
+        script, prompt = self._script, stream.prompt
+        if script.crash_on and script.crash_on in prompt and script.fires(self._path):
+            os._exit(9)
+        if script.exit_zero_on and script.exit_zero_on in prompt and script.fires(self._path):
+            os._exit(0)
+        if script.hang_on and script.hang_on in prompt and script.fires(self._path):
+            threading.Event().wait()
+        if script.garbage_on and script.garbage_on in prompt and script.fires(self._path):
+            self._write(bytes.fromhex(script.garbage))
+        if script.error_on and script.error_on in prompt and script.fires(self._path):
+            self._send(frames.Err(stream.gen.rid, "scripted", "scripted"))
+            return True
+        return False
+
+    def _end(self, stream: Stream, reason: str, text: str = "", tokens: int = 0) -> frames.End:
+        return frames.End(
+            stream.gen.rid,
+            reason,
+            stream.prompt_tokens,
+            stream.done,
+            text=text,
+            tokens=tokens,
+            ghost_tokens=stream.ghosts,
+        )
+
+    def _send(self, *reports: frames.Report) -> None:
+        self._write(b"".join(map(frames.encode, reports)))
+
+    def _write(self, data: bytes) -> None:
+        try:
+            with self._sending:
+                self._sock.sendall(data)  # blocks while the gateway does not read: back-pressure
+        except OSError:
+            os._exit(3)
+
+
+def main() -> NoReturn:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the gateway, which tells us Bye
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1, all_threads=True)  # asked for before a kill
+    EchoEngine(socket.socket(fileno=int(sys.argv[1]))).run()
+
+
+if __name__ == "__main__":
+    main()
