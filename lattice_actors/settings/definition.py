@@ -321,11 +321,10 @@ GROUPS: Mapping[str, str] = {
 
 
 def grouped() -> Mapping[str, tuple[Setting, ...]]:
-    """Return the settings that are shown to people, under their headings."""
+    """Return all settings, the hidden ones too, under their headings."""
     groups: dict[str, list[Setting]] = {}
     heading = ""
     for setting in SETTINGS.values():
         heading = GROUPS.get(setting.name, heading)
-        if not setting.hidden:
-            groups.setdefault(heading, []).append(setting)
+        groups.setdefault(heading, []).append(setting)
     return {heading: tuple(members) for heading, members in groups.items()}

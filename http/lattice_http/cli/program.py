@@ -1,0 +1,102 @@
+"""The `lattice-trio` program: its commands, and what becomes of its errors.
+
+What a command needs is imported when it runs. So `--help` answers at once, and asks for neither
+a web server nor MLX.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+
+from cyclopts import App, CycloptsError
+
+from lattice_actors.settings import SettingsError
+
+from . import arguments
+
+NAME = "lattice-trio"
+WRONG_USE = 2  # exit code: what was written on the command line or in the settings is wrong
+INTERRUPTED = 130  # exit code: 128 + SIGINT, as shells count
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit code."""
+    tokens = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = make_app()(tokens, exit_on_error=False, print_error=False)
+    except (CycloptsError, SettingsError) as error:
+        say(" ".join(str(error).split()))
+        return WRONG_USE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return code if isinstance(code, int) else 0
+
+
+def make_app() -> App:
+    """Return the command line application."""
+    app = App(
+        name=NAME,
+        help="One OpenAI-compatible server in front of all the models you have.",
+        help_format="plaintext",
+        version=_version,
+        backend="trio",
+        result_action="return_value",
+    )
+    app.command(_with_settings(serve), name="serve")
+    app.command(_with_settings(config, _JSON, _MARKDOWN), name="config")
+    app.command(
+        "lattice_bench.command:app",
+        name="bench",
+        help="Measure a server: time to first token, inter-token time, tokens per second.",
+    )
+    return app
+
+
+def serve(**values: object) -> int:
+    """Start the server."""
+    effective = arguments.effective_settings(values)
+    for warning in effective.warnings:
+        say(f"warning: {warning}")
+    from .serve import run
+
+    return run(effective.settings)
+
+
+def config(**values: object) -> int:
+    """Show the settings in effect and where each comes from. Takes every flag of serve."""
+    from . import config as pages
+
+    if values.get("markdown"):
+        sys.stdout.write(pages.as_markdown())
+    else:
+        effective = arguments.effective_settings(values)
+        sys.stdout.write(pages.show(effective, as_json=bool(values.get("json"))) + "\n")
+    return 0
+
+
+def say(line: str) -> None:
+    """Tell the person at the terminal one line."""
+    print(f"{NAME}: {line}", file=sys.stderr)  # noqa: T201 - the command line front end
+
+
+_JSON = arguments.flag("json", bool, "Write JSON.")
+_MARKDOWN = arguments.flag("markdown", bool, "Write the handbook of all settings, as Markdown.")
+
+
+def _with_settings(command: Callable[..., int], *extra: inspect.Parameter) -> Callable[..., int]:
+    signature = arguments.signature(extra)
+    command.__signature__ = signature  # type: ignore[attr-defined]  # PEP 362
+    command.__annotations__ = {
+        name: parameter.annotation for name, parameter in signature.parameters.items()
+    }
+    return command
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version(NAME)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"  # run from a bare checkout
