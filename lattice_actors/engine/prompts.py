@@ -1,0 +1,234 @@
+"""From a `Gen` frame to token ids, or to a refusal that names what is wrong. Imports no mlx.
+
+Runs on the engine's tokenising thread: a megabyte of text takes the better part of a second.
+Nothing that passes here can hurt the model: mlx-lm does not check ids, and one far outside the
+vocabulary ends the process with SIGSEGV.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import attrs
+
+from .detokenizing import Detokenizer
+from .frames import Gen, Refused
+
+Message = Mapping[str, Any]
+
+PLAIN_NAMES = {"user": "User", "assistant": "Assistant", "tool": "Tool"}
+OURS = ("tokenize", "conversation", "return_dict", "return_tensors", "chat_template")
+KEPT_ROLES = ("system", "developer")  # never trimmed
+TEXT_WORTH_COUNTING = 65_536  # characters; shorter texts are tokenised without a look
+
+
+class Tokenizer(Protocol):
+    """What we use of mlx-lm's `TokenizerWrapper` (it forwards to a Hugging Face tokenizer)."""
+
+    has_chat_template: bool
+    bos_token: str | None
+
+    @property
+    def detokenizer(self) -> Detokenizer: ...
+
+    def apply_chat_template(
+        self, messages: list[dict[str, Any]], *, tokenize: bool, **options: object
+    ) -> str: ...
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]: ...
+
+    def get_vocab(self) -> dict[str, int]: ...
+
+
+@attrs.frozen
+class Prepared:
+    """A request that may enter the batch."""
+
+    gen: Gen
+    tokens: list[int]
+    seed: int
+    trimmed_messages: int = 0
+
+
+class _Refusal(Exception):
+    def __init__(self, code: str, text: str, param: str | None) -> None:
+        super().__init__(text)
+        self.code, self.param = code, param
+
+
+@attrs.define
+class PromptMaker:
+    """Template and tokenise for one model. Used by one thread."""
+
+    tokenizer: Tokenizer
+    context_tokens: int  # the model's own limit
+    vocab: int
+    _longest_token: int | None = attrs.field(init=False, default=None)  # characters
+
+    def prepare(self, gen: Gen) -> Prepared | Refused:
+        """Return what may enter the batch, or the refusal to send; never raises."""
+        try:
+            _check_sampling(gen)
+            return self._prepare(gen)
+        except _Refusal as refusal:
+            return Refused(gen.rid, refusal.code, str(refusal), refusal.param)
+
+    def _prepare(self, gen: Gen) -> Prepared:
+        given = [part for part in (gen.messages, gen.text, gen.tokens) if part is not None]
+        if len(given) != 1:
+            raise _Refusal("invalid_prompt", "exactly one kind of prompt must be given", None)
+        seed = secrets.randbits(64) if gen.seed is None else gen.seed
+        if gen.messages is not None:
+            tokens, trimmed = self._chat(gen, gen.messages)
+            return Prepared(gen, tokens, seed, trimmed)
+        tokens = self._text(gen, gen.text) if gen.text is not None else self._ids(gen.tokens or [])
+        if not tokens:
+            raise _Refusal("empty_prompt", "the prompt has no tokens", "prompt")
+        if len(tokens) > self._room(gen):
+            raise self._too_long(gen, len(tokens), "prompt")
+        return Prepared(gen, tokens, seed)
+
+    # --- the three kinds of prompt -------------------------------------------------------------
+
+    def _chat(self, gen: Gen, messages: list[dict[str, Any]]) -> tuple[list[int], int]:
+        """Return the ids and how many messages were dropped to make them fit."""
+        tokens = self._render(gen, messages, may_refuse_unread=not gen.trim)
+        room = self._room(gen)
+        if len(tokens) <= room:
+            return tokens, 0
+        if not gen.trim or room < 1:
+            raise self._too_long(gen, len(tokens), "messages")
+        # The more turns are dropped the shorter it gets, so the fewest are found by halving.
+        shorter = trimmings(messages)
+        low, high, best = 0, len(shorter), None
+        while low < high:
+            middle = (low + high) // 2
+            tokens = self._render(gen, shorter[middle])
+            if len(tokens) <= room:
+                best, high = (tokens, len(messages) - len(shorter[middle])), middle
+            else:
+                low = middle + 1
+        if best is None:
+            least = shorter[-1] if shorter else messages
+            raise self._too_long(gen, len(self._render(gen, least)), "messages")
+        return best
+
+    def _render(
+        self, gen: Gen, messages: Sequence[Message], *, may_refuse_unread: bool = False
+    ) -> list[int]:
+        if not messages:
+            raise _Refusal("invalid_messages", "there are no messages", "messages")
+        # Templates join strings: None, as beside tool calls, would raise or read as "None".
+        turns = [
+            dict(m) | {"content": ""} if m.get("content") is None else dict(m) for m in messages
+        ]
+        if reserved := [name for name in OURS if name in gen.template_options]:
+            text = f"{reserved[0]!r} cannot be chosen by a request"
+            raise _Refusal("invalid_value", text, "chat_template_kwargs")
+        try:
+            if not self.tokenizer.has_chat_template:
+                text, special = plain_transcript(turns), True
+            else:
+                options = {"add_generation_prompt": True} | gen.template_options
+                text = self.tokenizer.apply_chat_template(turns, tokenize=False, **options)
+                special = False  # a template writes its own, so nothing is there twice
+        except Exception as error:  # a template is foreign code: it refuses by raising
+            reason = " ".join(str(error).split()) or type(error).__name__
+            text = f"the model's chat template does not take these messages: {reason[:300]}"
+            raise _Refusal("invalid_messages", text, "messages") from error
+        if may_refuse_unread:
+            self._refuse_if_hopeless(gen, text, "messages")
+        tokens = self._encode(text, special)
+        if not tokens:
+            raise _Refusal("empty_prompt", "the messages make an empty prompt", "messages")
+        return tokens
+
+    def _text(self, gen: Gen, text: str) -> list[int]:
+        self._refuse_if_hopeless(gen, text, "prompt")
+        bos = self.tokenizer.bos_token
+        return self._encode(text, special=not (bos and text.startswith(bos)))
+
+    def _ids(self, ids: Sequence[object]) -> list[int]:
+        tokens: list[int] = []
+        for place, token in enumerate(ids):
+            if type(token) is not int or not 0 <= token < self.vocab:  # bool is an int, too
+                text = f"token {place} must be a whole number from 0 to {self.vocab - 1}"
+                raise _Refusal("invalid_token", f"{text}, not {repr(token)[:40]}", "prompt")
+            tokens.append(token)
+        return tokens
+
+    def _encode(self, text: str, special: bool) -> list[int]:
+        try:
+            tokens = self.tokenizer.encode(text, add_special_tokens=special)
+        except Exception as error:  # foreign code; lone surrogates end here
+            raise _Refusal("invalid_prompt", f"cannot be tokenised: {error}", None) from error
+        if tokens and max(tokens) >= self.vocab:  # a token added to the tokenizer, not the model
+            raise _Refusal("invalid_prompt", "holds a token that the model does not have", None)
+        return list(tokens)
+
+    # --- fitting the context -------------------------------------------------------------------
+
+    def _limit(self, gen: Gen) -> int:
+        return min(self.context_tokens, gen.context_tokens or self.context_tokens)
+
+    def _room(self, gen: Gen) -> int:
+        return self._limit(gen) - gen.max_tokens - gen.trim_buffer
+
+    def _too_long(self, gen: Gen, prompt: int, param: str, least: str = "") -> _Refusal:
+        return _Refusal(
+            "context_length_exceeded",
+            f"the context has {self._limit(gen)} tokens, the request needs {least}"
+            f"{prompt + gen.max_tokens + gen.trim_buffer}: {prompt} in the prompt, "
+            f"{gen.max_tokens} for the answer (max_tokens), {gen.trim_buffer} kept free",
+            param,
+        )
+
+    def _refuse_if_hopeless(self, gen: Gen, text: str, param: str) -> None:
+        """Refuse a huge text without tokenising it: others wait for this thread."""
+        if len(text) < TEXT_WORTH_COUNTING:
+            return
+        if self._longest_token is None:
+            self._longest_token = max(map(len, self.tokenizer.get_vocab()), default=1)
+        if (least := len(text) // self._longest_token) > self._room(gen):
+            raise self._too_long(gen, least, param, "at least ")
+
+
+def trimmings(messages: Sequence[Message]) -> list[list[Message]]:
+    """Return ever shorter conversations: the oldest exchange goes first, whole.
+
+    System messages stay, and so does everything from the last user turn on. An exchange is a
+    user turn with all that follows it up to the next, so none begins with an answer.
+    """
+    users = [place for place, message in enumerate(messages) if message.get("role") == "user"]
+    shorter = []
+    for start in users:
+        kept = [m for m in messages[:start] if m.get("role") in KEPT_ROLES]
+        rest = list(messages[start:])
+        if len(kept) + len(rest) < len(messages):
+            shorter.append(kept + rest)
+    return shorter
+
+
+def plain_transcript(messages: Sequence[Message]) -> str:
+    """Return the prompt of a model that brings no chat template, as most base models do."""
+    parts = []
+    for message in messages:
+        name = PLAIN_NAMES.get(message["role"])
+        parts.append(f"{name}: {message['content']}" if name else str(message["content"]))
+    return "\n\n".join([*parts, "Assistant:"])
+
+
+def _check_sampling(gen: Gen) -> None:
+    """The gateway has checked these; a NaN here would spoil an answer without an error."""
+    for name, fine in (
+        ("max_tokens", gen.max_tokens >= 1),
+        ("temperature", math.isfinite(gen.temperature) and gen.temperature >= 0),
+        ("top_p", 0 < gen.top_p <= 1),
+        ("top_k", gen.top_k >= 0),
+        ("min_p", 0 <= gen.min_p <= 1),
+    ):
+        if not fine:
+            raise _Refusal("invalid_value", f"{name} is out of range", name)

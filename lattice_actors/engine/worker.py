@@ -1,0 +1,297 @@
+"""The engine process: one model, one batch, one socket.
+
+    python -m lattice_actors.engine.worker FD
+
+Threads: the main one loads the model and steps the batch, and nobody else touches mlx; the
+*reader* takes commands and answers pings, so they are answered during a long step, too; the
+*tokeniser* makes prompts; the *outbox* writes what the socket did not take at once.
+
+Between two steps the main thread takes what has arrived, without waiting while streams are
+alive. A `Gen` is announced to it before it goes to the tokeniser, so that a `Cancel` finds it in
+every phase. After a step it looks for cancels once more, before the step's report goes out.
+
+Exit codes: 0 told to (or the load failed, after `LoadError`), 3 the gateway is gone, 4 a frame
+it cannot read, 5 steps keep failing, 1 any other error. SIGUSR1 writes all stacks to stderr;
+SIGINT is ignored, as Ctrl-C is for the gateway, which says `Bye`.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, NoReturn
+
+import attrs
+
+from . import frames
+from .frames import HEADER_BYTES, MAX_COMMAND_BYTES, PROTOCOL
+from .outbox import EXIT_GATEWAY_GONE, Outbox
+from .prompts import Prepared, PromptMaker
+
+if TYPE_CHECKING:  # they import mlx, which must not happen before `Hello` and the BLAS
+    from .batch import Batch, Outcome
+
+EXIT_BAD_FRAME = 4
+EXIT_STEPS_FAIL = 5
+LOOK_FOR_PARENT_S = 5.0  # only matters if some other process keeps the gateway's socket open
+OFFLINE = {
+    "HF_HUB_OFFLINE": "1",  # a model is a directory here; nothing may be fetched behind our back
+    "TRANSFORMERS_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TOKENIZERS_PARALLELISM": "false",  # its threads would compete with the engine's
+}
+
+
+@attrs.frozen
+class Accepted:
+    """A `Gen` is with the tokeniser."""
+
+    rid: int
+
+
+@attrs.frozen
+class CancelSeen:
+    """The reader took a `Cancel` at this monotonic time."""
+
+    rid: int
+    at: float
+
+
+@attrs.frozen
+class Failed:
+    """The tokeniser broke over a request, which is a defect of ours."""
+
+    rid: int
+    text: str
+
+
+News = frames.Load | Accepted | CancelSeen | Prepared | frames.Refused | Failed
+
+
+class Worker:
+    """The process behind one socket. `run` does not return."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._outbox = Outbox(sock)
+        self._news: SimpleQueue[News] = SimpleQueue()
+        self._untokenised: SimpleQueue[frames.Gen] = SimpleQueue()
+        self._tokenising: set[int] = set()  # rids; main thread only
+        self._steps = 0
+        self._busy_since: float | None = None  # monotonic; None: between two steps
+
+    def run(self) -> NoReturn:
+        self._outbox.send(frames.Hello(PROTOCOL, os.getpid()))
+        _start_thread("reader", self._read)
+        _start_thread("parent", _exit_with_parent, os.getppid())
+        while not isinstance(load := self._news.get(), frames.Load):
+            self._before_load(load)
+        batch = self._load(load)
+        while True:
+            self._take_news(batch, wait=not batch)
+            if batch:
+                self._step(batch)
+
+    # --- the reader thread ---------------------------------------------------------------------
+
+    def _read(self) -> None:
+        # Whatever ends this thread ends the process: one that no longer listens is worse than none.
+        try:
+            with self._sock.makefile("rb") as stream:
+                while len(header := stream.read(HEADER_BYTES)) == HEADER_BYTES:
+                    length = frames.body_length(header, MAX_COMMAND_BYTES)
+                    if len(body := stream.read(length)) < length:
+                        break
+                    self._take(frames.decode_command(body))
+        except OSError:
+            os._exit(EXIT_GATEWAY_GONE)
+        except BaseException:  # noqa: BLE001 - see above
+            traceback.print_exc()
+            os._exit(EXIT_BAD_FRAME)
+        os._exit(EXIT_GATEWAY_GONE)
+
+    def _take(self, command: frames.Command) -> None:
+        match command:
+            case frames.Ping(echo=echo):
+                since = self._busy_since
+                busy_s = 0.0 if since is None else time.monotonic() - since
+                self._outbox.send(frames.Pong(echo, self._steps, busy_s), may_wait=False)
+            case frames.Gen():
+                self._news.put(Accepted(command.rid))
+                self._untokenised.put(command)
+            case frames.Cancel(rid=rid):
+                self._news.put(CancelSeen(rid, time.monotonic()))
+            case frames.Load():
+                self._news.put(command)
+            case frames.Bye():
+                os._exit(0)
+
+    # --- the tokeniser thread ------------------------------------------------------------------
+
+    def _tokenise(self, maker: PromptMaker) -> None:
+        while True:
+            gen = self._untokenised.get()
+            try:
+                self._news.put(maker.prepare(gen))
+            except Exception as error:  # noqa: BLE001 - the next request deserves its prompt
+                traceback.print_exc()
+                self._news.put(Failed(gen.rid, f"{type(error).__name__}: {error}"[:500]))
+
+    # --- the main thread -----------------------------------------------------------------------
+
+    def _load(self, load: frames.Load) -> Batch:
+        """Load the model and report `Ready`; or `LoadError`, and exit."""
+        begun = time.monotonic()
+        os.environ.update(OFFLINE)
+        self._outbox.send(frames.LoadProgress("import"))
+        from . import blas
+
+        blas_name = blas.prepare()
+        from .batch import Batch
+        from .loading import LoadProblem
+        from .loading import load as load_model
+        from .pacing import Pacing
+
+        try:
+            loaded = load_model(Path(load.path), self._report_progress)
+        except LoadProblem as problem:
+            self._outbox.send(frames.LoadError(problem.text, problem.permanent))
+            self._outbox.flush()
+            os._exit(0)
+        pacing = Pacing(
+            idle_tokens=load.prefill_step_tokens,
+            target_step_s=load.target_step_ms / 1e3,
+            first_decode_s=loaded.decode_step_s,
+            tokens_per_s=loaded.prefill_tokens_per_s,
+        )
+        batch = Batch(loaded, pacing, load.max_streams)
+        maker = PromptMaker(loaded.tokenizer, loaded.context_tokens, loaded.vocab)
+        _start_thread("tokeniser", self._tokenise, maker)
+        gc.collect()
+        gc.freeze()  # a million objects of transformers need not be walked between two tokens
+        self._outbox.send(
+            frames.Ready(
+                context_tokens=loaded.context_tokens,
+                vocab=loaded.vocab,
+                kv_bytes_per_token=loaded.kv_bytes_per_token,
+                resident_bytes=loaded.resident_bytes,
+                load_s=time.monotonic() - begun,
+                decode_step_s=loaded.decode_step_s,
+                prefill_tokens_per_s=loaded.prefill_tokens_per_s,
+                blas=blas_name,
+            )
+        )
+        return batch
+
+    def _report_progress(self, stage: str) -> None:
+        self._outbox.send(frames.LoadProgress(stage))
+
+    def _before_load(self, news: News) -> None:
+        match news:
+            case Accepted(rid=rid):
+                self._tokenising.add(rid)
+            case CancelSeen(rid=rid):
+                self._cancel_tokenising(rid)
+
+    def _take_news(self, batch: Batch, *, wait: bool) -> None:
+        """Handle what has arrived; *wait*: for the first of it."""
+        try:
+            self._handle(batch, self._news.get(wait))
+            while True:
+                self._handle(batch, self._news.get_nowait())
+        except Empty:
+            pass
+
+    def _handle(self, batch: Batch, news: News) -> None:
+        match news:
+            case Accepted(rid=rid):
+                self._tokenising.add(rid)
+            case CancelSeen(rid=rid, at=at):
+                if end := batch.cancel(rid, at):
+                    self._outbox.send(end)
+                else:
+                    self._cancel_tokenising(rid)
+            case Prepared():
+                if news.gen.rid in self._tokenising:
+                    self._tokenising.remove(news.gen.rid)
+                    batch.add(news)
+            case frames.Refused(rid=rid):
+                if rid in self._tokenising:
+                    self._tokenising.remove(rid)
+                    self._outbox.send(news)
+            case Failed(rid=rid, text=text):
+                if rid in self._tokenising:
+                    self._tokenising.remove(rid)
+                    self._outbox.send(frames.Err(rid, "generation_failed", text))
+            case frames.Load():
+                sys.stderr.write("engine: a second Load is ignored\n")
+
+    def _cancel_tokenising(self, rid: int) -> None:
+        if rid in self._tokenising:  # else it has ended, and its last report is under way
+            self._tokenising.remove(rid)
+            self._outbox.send(frames.End(rid, "cancelled", prompt_tokens=0, completion_tokens=0))
+
+    def _step(self, batch: Batch) -> None:
+        from .batch import TooManyRebuilds
+
+        self._busy_since = time.monotonic()
+        try:
+            outcome = batch.step()
+        except TooManyRebuilds:
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(EXIT_STEPS_FAIL)
+        finally:
+            self._steps += 1
+            self._busy_since = None
+        self._take_news(batch, wait=False)
+        self._send(batch, outcome)
+
+    def _send(self, batch: Batch, outcome: Outcome) -> None:
+        step = frames.Step(
+            self._steps,
+            outcome.took_s,
+            outcome.decoded,
+            outcome.prefilled,
+            batch.kv_bytes,
+            [piece for piece in outcome.pieces if piece.rid in batch],  # not of cancelled ones
+        )
+        prompts = [prompt for prompt in outcome.prompts if prompt.rid in batch]
+        self._outbox.send(*prompts, step, *outcome.endings)
+
+
+def _start_thread(name: str, target: object, *inputs: object) -> None:
+    assert callable(target)
+    threading.Thread(target=target, args=inputs, name=name, daemon=True).start()
+
+
+def _exit_with_parent(parent: int) -> None:
+    # Not PR_SET_PDEATHSIG: that fires at the end of the thread that started us.
+    while os.getppid() == parent:
+        time.sleep(LOOK_FOR_PARENT_S)
+    os._exit(EXIT_GATEWAY_GONE)
+
+
+def main() -> NoReturn:
+    """Run on the socket whose descriptor is the first argument."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # libraries print; it belongs in the log
+    sock = socket.socket(fileno=int(sys.argv[1]))
+    sock.setblocking(True)
+    Worker(sock).run()
+
+
+if __name__ == "__main__":
+    main()
