@@ -28,6 +28,7 @@ class ModelEntry:
     context_tokens: int | None = None  # the model's own limit, from its config
     kv_bytes_per_token: int = 0  # 2 x layers x kv heads x head size x bytes, 0: not known
     has_vision: bool = False  # its config has a vision tower (local MLX answers text only)
+    has_chat_template: bool = True  # False: a base model, completes text but has no turns
     builtin: bool = False  # the SmolLM2 that comes with the project: never preferred
 
 

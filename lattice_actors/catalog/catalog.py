@@ -1,0 +1,271 @@
+"""The catalog actor: what exists, the server's rules about it, and who answered whom.
+
+A scan runs in a thread and tells its own actor; the mailbox is served meanwhile. Asks that come
+before the first scan has ended wait for it, so nobody sees a catalog that is only empty because
+it is young.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias, TypeVar, assert_never
+
+import attrs
+import structlog
+import trio
+
+from lattice_actors.capability.preference import Preferences
+from lattice_actors.capability.profiles import Profile, Profiles
+from lattice_actors.capability.question import Ask, Rules
+from lattice_actors.errors import ActorRestarted, Unavailable
+from lattice_actors.mailbox import Mailbox, Reply
+
+from .entry import Kind, ModelEntry, Snapshot
+from .stickiness import Stickiness
+from .world import Diff, Runtime, World, difference
+
+M = TypeVar("M", bound="Look | Rescan | SetDefault")
+T = TypeVar("T")
+
+__all__ = ["CatalogActor", "CatalogHandle", "CatalogMemory", "Diff", "Runtime", "World"]
+
+log = structlog.get_logger(__name__)
+
+
+# --- messages ---------------------------------------------------------------------------------
+
+
+@attrs.frozen(eq=False)
+class Look:
+    """Ask for the world, with the model of the conversation *key* where there is one."""
+
+    key: str | None = None
+    reply: Reply[World] = attrs.field(init=False, factory=Reply[World])
+
+
+@attrs.frozen(eq=False)
+class Rescan:
+    """Ask for a scan that begins after this message."""
+
+    reply: Reply[Diff] = attrs.field(init=False, factory=Reply[Diff])
+
+
+@attrs.frozen(eq=False)
+class SetDefault:
+    """Ask to change the runtime default; the answer is the model it means now."""
+
+    model: str | None
+    reply: Reply[str | None] = attrs.field(init=False, factory=Reply[str | None])
+
+
+@attrs.frozen
+class Remember:
+    """Tell that *model* answers the conversation *key*."""
+
+    key: str
+    model: str
+
+
+@attrs.frozen
+class Scanned:
+    """A scan tells its own actor how it ended."""
+
+    result: Snapshot | Exception
+
+
+Message: TypeAlias = Look | Rescan | SetDefault | Remember | Scanned
+
+
+@attrs.frozen
+class CatalogHandle:
+    """What the rest of the program holds of the catalog.
+
+    All asks may be repeated, so a restart of the actor is not noticed; what is left is
+    `MailboxFull` and `ActorStopped`.
+    """
+
+    _mailbox: Mailbox[Message]
+
+    async def snapshot(self) -> Snapshot:
+        """Return the inventory; waits for the first scan."""
+        return (await self.world()).snapshot
+
+    async def world(self, conversation: str | None = None) -> World:
+        """Return what the resolver needs; waits for the first scan.
+
+        *conversation* is `ConversationKeys.look_up` of the request.
+        """
+        return await self._repeat(lambda: Look(conversation), lambda look: look.reply)
+
+    async def rescan(self) -> Diff:
+        """Look again, and return what changed.
+
+        Raises:
+            Unavailable: the folder could not be scanned; the inventory stays as it was.
+        """
+        return await self._repeat(Rescan, lambda rescan: rescan.reply)
+
+    async def set_default(self, model: str | None) -> str | None:
+        """Set (or with None or blank text clear) the default; return the model it means now.
+
+        A default that means no model yet is kept: it counts from the scan that finds one.
+        """
+        return await self._repeat(lambda: SetDefault(model), lambda message: message.reply)
+
+    def remember(self, conversation: str, model: str) -> None:
+        """Note that *model* answers; *conversation* is `ConversationKeys.remember`."""
+        self._mailbox.tell(Remember(conversation, model))
+
+    async def _repeat(self, message: Callable[[], M], reply: Callable[[M], Reply[T]]) -> T:
+        while True:
+            asked = message()
+            try:
+                return await self._mailbox.ask(asked, reply(asked))
+            except ActorRestarted:  # bounded: the supervisor gives up, and that is ActorStopped
+                continue
+
+
+# --- the actor --------------------------------------------------------------------------------
+
+
+@attrs.define
+class CatalogMemory:
+    """What must outlive an incarnation; pass the same one to each of them."""
+
+    snapshot: Snapshot | None = None  # None: never scanned
+    runtime_default: str | None = None
+    stickiness: Stickiness = attrs.field(factory=Stickiness)
+
+
+@attrs.define(eq=False)
+class CatalogActor:
+    """One incarnation. *scan* is called in a thread: `discovery.scan` or `single`, with its path.
+
+    *on_change* is called after each scan that worked, changed or not, in the actor's own task:
+    it tells other actors and returns. *rules* come without a runtime default.
+    """
+
+    _mailbox: Mailbox[Message]
+    _scan: Callable[[], Snapshot]
+    _rules: Rules = attrs.field(factory=Rules)
+    _profiles: Profiles = attrs.field(factory=Profiles)
+    _builtin: ModelEntry | None = None
+    _force_builtin: bool = False
+    _on_change: Callable[[Snapshot], None] = attrs.field(default=lambda snapshot: None)
+    _memory: CatalogMemory = attrs.field(factory=CatalogMemory)
+    _profile_of: dict[str, Profile] = attrs.field(init=False, factory=dict[str, Profile])
+    _threads: trio.CapacityLimiter = attrs.field(
+        init=False, factory=lambda: trio.CapacityLimiter(1)
+    )
+    _scanning: bool = attrs.field(init=False, default=False)
+    _early: list[Look | SetDefault] = attrs.field(init=False, factory=list["Look | SetDefault"])
+    _served: list[Rescan] = attrs.field(init=False, factory=list[Rescan])  # by the running scan
+    _next: list[Rescan] = attrs.field(init=False, factory=list[Rescan])  # asked while it ran
+
+    async def run(self) -> None:
+        """Serve the mailbox until cancelled."""
+        if self._memory.snapshot is not None:
+            self._take(self._memory.snapshot)
+        async with trio.open_nursery() as scans:  # a scan never outlives its actor
+            self._begin_scan(scans)
+            while True:
+                match message := await self._mailbox.receive():
+                    case Look() | SetDefault():
+                        self._answer(message)
+                    case Rescan():
+                        self._next.append(message)
+                        self._begin_scan(scans)
+                    case Remember():
+                        self._memory.stickiness.remember(
+                            message.key, message.model, trio.current_time()
+                        )
+                    case Scanned():
+                        self._on_scanned(message.result)
+                        if self._next:
+                            self._begin_scan(scans)
+                    case None:
+                        pass  # no deadline was set
+                    case _:
+                        assert_never(message)
+
+    def _answer(self, message: Look | SetDefault) -> None:
+        if self._memory.snapshot is None:
+            self._early.append(message)
+            return
+        match message:
+            case Look():
+                message.reply.send(self._world(message.key))
+            case SetDefault():
+                model = (message.model or "").strip()
+                self._memory.runtime_default = model or None
+                message.reply.send(self._meaning(model) if model else None)
+
+    def _world(self, key: str | None) -> World:
+        assert self._memory.snapshot is not None
+        sticky = None
+        if key is not None:
+            sticky = self._memory.stickiness.look_up(key, trio.current_time())
+        rules = attrs.evolve(self._rules, runtime_default=self._memory.runtime_default)
+        return World(self._memory.snapshot, rules, self._profile_of, sticky)
+
+    def _meaning(self, default: str) -> str | None:
+        candidates = self._world(None).candidates(lambda entry: Runtime())
+        chats = [one for one in candidates if one.kind is Kind.CHAT]
+        preferences = Preferences(Ask(default), chats, self._rules)
+        everyone = range(len(chats))
+        matches = preferences.order(preferences.spec.entries, everyone, everyone)
+        return chats[matches[0].index].id if matches else None
+
+    # --- scanning ------------------------------------------------------------------------------
+
+    def _begin_scan(self, scans: trio.Nursery) -> None:
+        # One at a time. A rescan asked for meanwhile gets a scan of its own afterwards: the
+        # running one may already be past the folder that was just filled.
+        if not self._scanning:
+            self._scanning = True
+            self._served, self._next = self._next, []
+            scans.start_soon(self._run_scan)
+
+    async def _run_scan(self) -> None:
+        try:
+            # Abandoned on cancel: it only reads, and a dead network folder must not hold us up.
+            snapshot = await trio.to_thread.run_sync(
+                self._scan, abandon_on_cancel=True, limiter=self._threads
+            )
+        except Exception as error:  # noqa: BLE001 - an answer to those who asked, not a crash
+            self._mailbox.tell(Scanned(error))
+        else:
+            self._mailbox.tell(Scanned(snapshot))
+
+    def _on_scanned(self, result: Snapshot | Exception) -> None:
+        self._scanning = False
+        before = self._memory.snapshot
+        if isinstance(result, Exception):
+            log.error("scan failed", exc_info=result)
+            for rescan in self._served:
+                rescan.reply.fail(Unavailable(f"the models could not be scanned: {result}"))
+            if before is None:
+                self._take(self._with_builtin(Snapshot()))
+        else:
+            after = self._take(self._with_builtin(result))
+            for rescan in self._served:
+                rescan.reply.send(difference(before or Snapshot(), after))
+        self._served = []
+        early, self._early = self._early, []
+        for message in early:
+            self._answer(message)
+
+    def _take(self, snapshot: Snapshot) -> Snapshot:
+        self._memory.snapshot = snapshot
+        self._profile_of = {entry.id: self._profiles.of(entry) for entry in snapshot.models}
+        self._on_change(snapshot)
+        return snapshot
+
+    def _with_builtin(self, snapshot: Snapshot) -> Snapshot:
+        """Offer the built-in model, last, where there is nothing else or it was asked for."""
+        if self._builtin is None or snapshot.get(self._builtin.id) is not None:
+            return snapshot
+        has_chat = any(entry.kind is Kind.CHAT for entry in snapshot.models)
+        if has_chat and not self._force_builtin:
+            return snapshot
+        return attrs.evolve(snapshot, models=(*snapshot.models, self._builtin))
