@@ -1,0 +1,170 @@
+"""`lattice-trio bench`: measure a server, beside the bare loop if wanted, or the gateway alone."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import attrs
+import trio
+from cyclopts import App, Parameter
+
+from .gateway import GatewayFigures, Plan, measure
+from .limit import BareFailed, Comparison, bare_loop, compare
+from .load import NETWORK_ERRORS, Target, ask, run_load
+from .process import NotStarted
+from .prompts import fit_words, prompt
+from .report import Level, document, gateway_text, level, limit_text, load_text
+
+FAILED = 1  # exit code: nothing could be measured, or every request failed
+WRONG_USE = 2
+
+app = App(name="bench", help="Measure a server.", help_format="plaintext")
+
+
+@app.default
+def load(
+    *,
+    base_url: Annotated[str, Parameter(help="The server, with or without /v1.")] = (
+        "http://127.0.0.1:5001"
+    ),
+    model: Annotated[str, Parameter(help="What requests ask for.")] = "auto",
+    concurrency: Annotated[str, Parameter(help="Streams at a time; several: 1,8.")] = "1,8",
+    requests: Annotated[int, Parameter(help="Requests at each concurrency.")] = 16,
+    max_tokens: Annotated[int, Parameter(help="Length of an answer.")] = 64,
+    prompt_tokens: Annotated[int, Parameter(help="Length of a prompt, template included.")] = 40,
+    api_key: Annotated[
+        str | None, Parameter(help="Sent as a bearer token.", env_var="LATTICE_API_KEY")
+    ] = None,
+    json: Annotated[Path | None, Parameter(help="Write the report here, too.")] = None,
+    limit: Annotated[
+        Path | None,
+        Parameter(help="Model directory: also run the bare mlx-lm loop on it, side by side."),
+    ] = None,
+    pairs: Annotated[int, Parameter(help="Pairs of server and bare loop.")] = 30,
+    warm_up: Annotated[int, Parameter(help="Requests before the measurement.")] = 2,
+    timeout_s: Annotated[float, Parameter(help="Longest wait for an answer.")] = 300.0,
+) -> int:
+    """Measure time to first token, inter-token time and tokens per second of a server."""
+    target = Target(base_url, model, api_key, timeout_s)
+    try:
+        streams = [int(text) for text in concurrency.split(",")]
+        assert target.path
+    except ValueError as error:
+        return _say(str(error), WRONG_USE)
+    if min(*streams, requests, max_tokens, prompt_tokens, pairs, warm_up) < 1:
+        return _say("counts begin at 1", WRONG_USE)
+    shape = Shape(streams, requests, max_tokens, prompt_tokens, warm_up, pairs)
+    with _failures() as codes:
+        levels, comparisons = trio.run(_measure, target, shape, limit)
+    if codes:
+        return codes[0]
+    sys.stdout.write(load_text(levels) if levels else "")
+    sys.stdout.write(limit_text(comparisons) if comparisons else "")
+    if json is not None:
+        asked = {"base_url": base_url, "model": model, "shape": shape}
+        json.write_text(document("load", **asked, load=levels, limit=comparisons))
+    answered = any(sum(one.errors.values()) < one.requests for one in levels)
+    return 0 if answered or any(one.ttft for one in comparisons) else FAILED
+
+
+@app.command
+def gateway(
+    *,
+    json: Annotated[Path | None, Parameter(help="Write the report here, too.")] = None,
+    requests: Annotated[int, Parameter(help="Requests for the added latency.")] = 300,
+    streams: Annotated[int, Parameter(help="Streams at once for the tokens per second.")] = 32,
+    rounds: Annotated[int, Parameter(help="Rounds of the burst.")] = 10,
+    offered: Annotated[
+        float, Parameter(help="Tokens per second of the engine in the sustained load.")
+    ] = 20_000.0,
+    starts: Annotated[int, Parameter(help="Starts of the server.")] = 3,
+    rest_s: Annotated[float, Parameter(help="How long it is watched at rest.")] = 10.0,
+) -> int:
+    """Start a server with an engine that only echoes, and measure what the gateway itself costs."""
+    plan = Plan(starts, rest_s, requests, streams, rounds, offered)
+    if min(starts, requests, streams, rounds) < 1 or min(rest_s, offered) <= 0:
+        return _say("counts begin at 1", WRONG_USE)
+    figures: GatewayFigures | None = None
+    with _failures() as codes:
+        figures = trio.run(measure, plan)
+    if figures is None:
+        return codes[0]
+    sys.stdout.write(gateway_text(figures))
+    if json is not None:
+        json.write_text(document("gateway", gateway=figures))
+    return 0 if figures.request_s else FAILED
+
+
+@attrs.frozen
+class Shape:
+    """The load, as the command line has it."""
+
+    concurrency: list[int]
+    requests: int
+    max_tokens: int
+    prompt_tokens: int
+    warm_up: int
+    pairs: int
+
+
+async def _measure(
+    target: Target, shape: Shape, limit: Path | None
+) -> tuple[list[Level], list[Comparison]]:
+    words = await _warm_up(target, shape)
+    if limit is not None:
+        texts = [prompt(number, words) for number in range(1, shape.pairs + 1)]
+        async with bare_loop(str(limit)) as loop:
+            await loop.run(1, shape.max_tokens, texts[0])
+            return [], [
+                await compare(target, loop, texts, streams, shape.max_tokens)
+                for streams in shape.concurrency
+            ]
+    levels = list[Level]()
+    for streams in shape.concurrency:
+        # New numbers at each level: no prompt is sent twice.
+        numbers = range(1000 * streams, 1000 * streams + shape.requests)
+        bodies = [target.body(prompt(number, words), shape.max_tokens) for number in numbers]
+        levels.append(level(await run_load(target, bodies, streams)))
+    return levels, []
+
+
+async def _warm_up(target: Target, shape: Shape) -> int:
+    """Send the first requests; return how many words make a prompt of the wanted length."""
+    words = shape.prompt_tokens
+    connection = target.connection()
+    try:
+        await connection.open()
+        for number in range(max(1, shape.warm_up)):
+            body = target.body(prompt(-1 - number, words), shape.max_tokens)
+            answer = await ask(target, connection, body)
+            if answer.prompt_tokens is not None:
+                words = fit_words(shape.prompt_tokens, words, answer.prompt_tokens)
+    finally:
+        await connection.aclose()
+    return words
+
+
+@contextmanager
+def _failures() -> Iterator[list[int]]:
+    """Turn what the outside world can do to us into one message and an exit code."""
+    codes = list[int]()
+    try:
+        yield codes
+    except* (NotStarted, BareFailed, *NETWORK_ERRORS) as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        codes.append(_say(str(error) or type(error).__name__, FAILED))
+
+
+def _say(message: str, code: int) -> int:
+    sys.stderr.write(f"bench: {message}\n")
+    return code
+
+
+if __name__ == "__main__":
+    raise SystemExit(app(result_action="return_value"))

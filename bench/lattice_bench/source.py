@@ -1,0 +1,87 @@
+"""A server that only writes: ready-made answers as fast as the sockets take them.
+
+    python -m lattice_bench.source
+
+What the bench measures against it is its own ceiling and the floor of the loopback; a figure of a
+gateway means something only well below the one and above the other. Threads and blocking sockets,
+one write an event, as a gateway would.
+"""
+
+from __future__ import annotations
+
+import json
+import socketserver
+import sys
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+READY = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+END = b"0\r\n\r\n"
+
+
+def chunk(value: object) -> bytes:
+    """Return one event as one HTTP chunk."""
+    text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    data = f"data: {text}\n\n".encode()
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def completion(choices: list[object], **more: object) -> dict[str, object]:
+    """Return a chunk object of the size that servers really send."""
+    return {
+        "id": "chatcmpl-0123456789abcdef0123456789abcdef",
+        "object": "chat.completion.chunk",
+        "created": 1700000000,
+        "model": "source",
+        "choices": choices,
+        **more,
+    }
+
+
+TOKEN = chunk(completion([{"index": 0, "delta": {"content": " word"}, "finish_reason": None}]))
+LAST = chunk(completion([{"index": 0, "delta": {}, "finish_reason": "length"}]))
+
+
+class Handler(socketserver.StreamRequestHandler):
+    """One connection."""
+
+    disable_nagle_algorithm = True
+
+    def handle(self) -> None:
+        """Answer request after request; GET is ready, POST is `max_tokens` events."""
+        while line := self.rfile.readline():
+            length = 0
+            while (header := self.rfile.readline()) not in (b"\r\n", b""):
+                name, _, value = header.partition(b":")
+                if name.lower() == b"content-length":
+                    length = int(value)
+            if line.startswith(b"GET "):
+                self.wfile.write(READY)
+                continue
+            tokens = json.loads(self.rfile.read(length))["max_tokens"]
+            usage = {"prompt_tokens": 1, "completion_tokens": tokens, "total_tokens": 1 + tokens}
+            self.wfile.write(HEAD + TOKEN)
+            for _ in range(tokens - 1):
+                self.wfile.write(TOKEN)
+            self.wfile.write(LAST + chunk(completion([], usage=usage)) + chunk("[DONE]") + END)
+
+
+class Source(socketserver.ThreadingTCPServer):
+    """Listens on a free port of the loopback."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+
+
+def main() -> None:
+    with Source() as source:
+        sys.stderr.write(f"listening on http://127.0.0.1:{source.server_address[1]}\n")
+        sys.stderr.flush()
+        source.serve_forever()
+
+
+if __name__ == "__main__":
+    main()
