@@ -21,6 +21,7 @@ import attrs
 STEP_FACTOR = 2.5  # of the decode step; twice is noticed by nobody, four times reads as a stall
 LEAST_TOKENS = 16  # a pass costs about a decode step whatever its size: less is all overhead
 NEWEST = 0.25  # weight of the newest measurement
+CLOCK_S = 1e-6  # no measurement is finer
 LEAST_CHUNK = 0.05  # of a step's time, when noise says the chunk took none
 
 
@@ -46,7 +47,7 @@ class Pacing:
         decode_s = self.decode_s(decoding)
         target_s = self.target_step_s or STEP_FACTOR * decode_s
         under_way_s = decode_s if self._last_had_chunk is False else 0.0
-        tokens = int((target_s - decode_s - under_way_s) * self.tokens_per_s)
+        tokens = round((target_s - decode_s - under_way_s) * self.tokens_per_s)
         return max(min(LEAST_TOKENS, self.idle_tokens), min(self.idle_tokens, tokens))
 
     def decode_s(self, decoding: int) -> float:
@@ -64,7 +65,7 @@ class Pacing:
             known = self._decode_s.get(decoding, took_s)
             self._decode_s[decoding] = known + NEWEST * (took_s - known)
         else:
-            chunk_s = max(took_s - self.decode_s(decoding), LEAST_CHUNK * took_s)
+            chunk_s = max(took_s - self.decode_s(decoding), LEAST_CHUNK * took_s, CLOCK_S)
             self.tokens_per_s += NEWEST * (chunk_tokens / chunk_s - self.tokens_per_s)
 
     def joined(self) -> None:
