@@ -138,6 +138,12 @@ class ModelCrashed(Unavailable):
     code = "model_crashed"
 
 
+class EngineFault(LatticeError):
+    """One answer failed inside the engine; its neighbours and the engine did not."""
+
+    code = "generation_failed"
+
+
 class RequestCrashesEngine(BadRequest):
     """The request was alone in the engine when it crashed: it is not tried again."""
 

@@ -7,6 +7,7 @@ so a handle stays valid over restarts. Only the supervisor closes it.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
@@ -18,6 +19,8 @@ from .errors import ActorRestarted, ActorStopped, MailboxFull
 
 M = TypeVar("M")
 T = TypeVar("T")
+
+MOST_ASKS = 4  # an actor that is restarted this often while one ask waits will not answer it
 
 
 @attrs.define(eq=False)
@@ -101,6 +104,19 @@ class Mailbox(Generic[M]):
             return await reply.wait()
         finally:
             self._open.discard(reply)
+
+    async def ask_anew(self, make: Callable[[Reply[T]], M]) -> T:
+        """Like `ask`, with a fresh message each time the reader of the last one was restarted.
+
+        For asks that do nothing twice. Raises as `ask`, but never `ActorRestarted`.
+        """
+        for _ in range(MOST_ASKS):
+            reply = Reply[T]()
+            try:
+                return await self.ask(make(reply), reply)
+            except ActorRestarted:
+                continue
+        raise ActorStopped(f"{self.owner} was restarted {MOST_ASKS} times during one ask")
 
     async def receive(self, deadline: float = math.inf) -> M | None:
         """Return the next message, or ``None`` at *deadline* (Trio clock, seconds).

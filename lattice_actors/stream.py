@@ -14,7 +14,7 @@ import attrs
 import trio
 
 from .errors import Busy, LatticeError
-from .generation import Delta, Finish, Prefill, StreamEvent
+from .generation import Delta, Finish, Prefill, StreamEvent, Usage
 
 MERGE_AFTER = 256  # pieces: about ten seconds of a fast model; more only means a slow reader
 MAX_UNREAD_BYTES = 64 * 1024  # UTF-8 text; a reader this far behind is not reading
@@ -34,6 +34,7 @@ class TokenStream:
     tokens: int = attrs.field(init=False, default=0)  # pushed so far
     delivered: bool = attrs.field(init=False, default=False)  # a delta was handed to the reader
     prefill: Prefill | None = attrs.field(init=False, default=None)  # newest progress
+    usage: Usage | None = attrs.field(init=False, default=None)  # known at the end
     _events: deque[Delta | Finish] = attrs.field(init=False, factory=deque[Delta | Finish])
     _unread_bytes: int = attrs.field(init=False, default=0)
     _error: LatticeError | None = attrs.field(init=False, default=None)
@@ -72,6 +73,7 @@ class TokenStream:
         """End the answer; later words are ignored, as those for an ended stream may race."""
         if not self._ended:
             self._ended = True
+            self.usage = finish.usage
             self._events.append(finish)
             self._news.set()
 
@@ -81,6 +83,18 @@ class TokenStream:
             self._ended = True
             self._error = error
             self._news.set()
+
+    def rewind(self) -> bool:
+        """Forget what nobody has read, so that the answer can begin again elsewhere.
+
+        False: a piece was handed to the reader already; there is no way back.
+        """
+        if self.delivered or self._ended:
+            return False
+        self._events.clear()
+        self._unread_bytes = self.tokens = 0
+        self.first_delta_at, self.prefill = math.nan, None
+        return True
 
     async def receive(self) -> StreamEvent:
         """Return the next `Delta`, and at the end the `Finish`.

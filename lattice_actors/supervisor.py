@@ -102,17 +102,23 @@ class Supervisor:
 
     def start(
         self,
-        name: str,
+        mailbox: Mailbox[M],
         incarnate: Callable[[Mailbox[M]], Actor],
         *,
         intensity: Intensity | None = None,
-        limit: int = 256,
-    ) -> Mailbox[M]:
-        """Start an actor and return its mailbox; what is sent before it runs waits there."""
-        mailbox = Mailbox[M](name, limit)
-        child = _Child(name, mailbox, lambda: incarnate(mailbox).run(), intensity or Intensity())
-        self._adopt(child)
-        return mailbox
+    ) -> None:
+        """Start the actor of *mailbox*, named after its owner.
+
+        What is sent before it runs waits in the mailbox; *incarnate* makes one incarnation.
+        """
+        self._adopt(
+            _Child(
+                mailbox.owner,
+                mailbox,
+                lambda: incarnate(mailbox).run(),
+                intensity or Intensity(),
+            )
+        )
 
     def start_supervisor(self, child: Supervisor) -> None:
         """Take *child* in; its giving up is ours, because its children already had their tries."""

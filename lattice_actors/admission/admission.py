@@ -1,0 +1,487 @@
+"""The admission actor: the only scheduler. Carries out what `queue.py` decides.
+
+A grant is slot and lease in one, given only for models that are READY. A ticket that was
+granted is `leaving` from the moment its request goes until its backend tells `Ended`; slot,
+lease and KV bytes come back together then.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Protocol, assert_never
+
+import attrs
+import trio
+
+from lattice_actors.engine import frames
+from lattice_actors.errors import (
+    ActorRestarted,
+    ActorStopped,
+    BadRequest,
+    LatticeError,
+    LoadFailed,
+    ModelQuarantined,
+    QueueRefused,
+)
+from lattice_actors.mailbox import MOST_ASKS, Mailbox, Reply
+
+from .forecast import Forecast
+from .queue import AdmissionQueue
+from .ticket import Backend, Ticket
+from .verdicts import (
+    Cancel,
+    Capacity,
+    Drained,
+    Facts,
+    Granted,
+    Phase,
+    Prediction,
+    QueueView,
+    Refused,
+    Unwant,
+    Verdict,
+    Want,
+)
+
+
+class Barring(Protocol):
+    """Why a model cannot be had (`residency.restart.Barred`)."""
+
+    @property
+    def code(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def retry_after_s(self) -> float | None: ...
+
+
+class Backends(Protocol):
+    """Where granted tickets run, by model."""
+
+    def of(self, model: str) -> Backend:
+        """Return the backend of *model*."""
+
+    def all(self) -> tuple[Backend, ...]:
+        """Return every backend that may run tickets."""
+
+
+class Residents(Protocol):
+    """What admission tells the evictor."""
+
+    def want(self, model: str) -> None: ...
+    def unwant(self, model: str) -> None: ...
+    def drained(self, model: str) -> None: ...
+    def used(self, model: str, *, busy: bool) -> None: ...
+
+
+@attrs.frozen(eq=False)
+class Enter:
+    """Ask for a grant; the answer is the time spent in the queue, seconds."""
+
+    ticket: Ticket
+    reply: Reply[float]
+
+
+@attrs.frozen
+class Leave:
+    """The request is over, or has gone."""
+
+    ticket: Ticket
+
+
+@attrs.frozen
+class Ended:
+    """A backend has said its last word on a ticket."""
+
+    ticket: Ticket
+    ghost_tokens: int
+
+
+@attrs.frozen
+class Ready:
+    """A model can run tickets. *measured*: what its engine found out while loading."""
+
+    model: str
+    capacity: Capacity
+    measured: frames.Ready | None
+
+
+@attrs.frozen
+class Gone:
+    """A model's memory is free."""
+
+    model: str
+
+
+@attrs.frozen
+class Failed:
+    """A model cannot be had now; whoever waits for it is told why."""
+
+    model: str
+    barred: Barring
+
+
+@attrs.frozen
+class MakeRoom:
+    """The evictor: to load *model*, *victims* must go, when their turn is over."""
+
+    model: str
+    victims: tuple[str, ...]
+
+
+@attrs.frozen
+class Drain:
+    """The evictor: no more grants for *model*, whatever waits."""
+
+    model: str
+
+
+@attrs.frozen
+class Census:
+    """A backend's truth, for an incarnation that has lost its memory."""
+
+    model: str
+    capacity: Capacity | None  # None: not ready
+    running: tuple[Ticket, ...]
+
+
+@attrs.frozen
+class Remind:
+    """The evictor has lost its memory: tell it again what is wanted, drained and used."""
+
+
+@attrs.frozen(eq=False)
+class View:
+    """What does the queue look like?"""
+
+    reply: Reply[QueueView[Ticket]]
+
+
+@attrs.frozen(eq=False)
+class Predict:
+    """How would this ticket fare, if it came now?"""
+
+    ticket: Ticket
+    reply: Reply[Prediction]
+
+
+@attrs.frozen(eq=False)
+class Outlook:
+    """How does each model that is known here look to a newcomer?"""
+
+    reply: Reply[dict[str, ModelOutlook]]
+
+
+@attrs.frozen
+class ModelOutlook:
+    """A model as the resolver sees it."""
+
+    resident: bool
+    idle: bool
+    wait_s: float  # predicted, for a request of ordinary size
+    barred: Barring | None = None
+
+
+Message = (
+    Enter
+    | Leave
+    | Ended
+    | Ready
+    | Gone
+    | Failed
+    | MakeRoom
+    | Drain
+    | Census
+    | Remind
+    | View
+    | Predict
+    | Outlook
+)
+
+
+@attrs.frozen
+class AdmissionHandle:
+    """What the rest of the program holds of the admission actor."""
+
+    _mailbox: Mailbox[Message]
+
+    @asynccontextmanager
+    async def grant(self, ticket: Ticket) -> AsyncIterator[float]:
+        """Hold a slot and a lease; yields the seconds queued. The answer comes on its stream.
+
+        Raises:
+            QueueRefused: no room within the ticket's patience; says when to come back.
+            LoadFailed, ModelQuarantined, BadRequest: the model cannot be had, or never for this.
+            ActorStopped: the program ends.
+        """
+        try:
+            yield await self._enter(ticket)
+        finally:
+            # Also when the wait was cancelled: the grant may have crossed the cancellation.
+            self._mailbox.tell(Leave(ticket))
+
+    async def _enter(self, ticket: Ticket) -> float:
+        for _ in range(MOST_ASKS):
+            enter = Enter(ticket, Reply[float]())
+            try:
+                return await self._mailbox.ask(enter, enter.reply)
+            except ActorRestarted:
+                continue  # the new incarnation takes it at its first arrival
+        raise ActorStopped("admission was restarted again and again")
+
+    async def view(self) -> QueueView[Ticket]:
+        """The queue as it is now, for people."""
+        return await self._mailbox.ask_anew(View)
+
+    async def predict(self, ticket: Ticket) -> Prediction:
+        """How *ticket* would fare. No side effects."""
+        return await self._mailbox.ask_anew(lambda reply: Predict(ticket, reply))
+
+    async def outlook(self) -> dict[str, ModelOutlook]:
+        """Every model that has been wanted so far; one that is missing is cold."""
+        return await self._mailbox.ask_anew(Outlook)
+
+    # what backends and the evictor tell
+
+    def ended(self, ticket: Ticket, ghost_tokens: int) -> None:
+        self._mailbox.tell(Ended(ticket, ghost_tokens))
+
+    def ready(self, model: str, capacity: Capacity, measured: frames.Ready | None) -> None:
+        self._mailbox.tell(Ready(model, capacity, measured))
+
+    def gone(self, model: str) -> None:
+        self._mailbox.tell(Gone(model))
+
+    def failed(self, model: str, barred: Barring) -> None:
+        self._mailbox.tell(Failed(model, barred))
+
+    def census(self, model: str, capacity: Capacity | None, running: tuple[Ticket, ...]) -> None:
+        self._mailbox.tell(Census(model, capacity, running))
+
+    def make_room(self, model: str, victims: tuple[str, ...]) -> None:
+        self._mailbox.tell(MakeRoom(model, victims))
+
+    def drain(self, model: str) -> None:
+        self._mailbox.tell(Drain(model))
+
+    def remind(self) -> None:
+        self._mailbox.tell(Remind())
+
+
+@attrs.define(eq=False)
+class AdmissionActor:
+    """One incarnation. A new one learns what runs from the backends before it decides."""
+
+    _mailbox: Mailbox[Message]
+    _queue: AdmissionQueue[Ticket]
+    _forecast: Forecast
+    _backends: Backends
+    _residents: Residents
+    _replies: dict[Ticket, Reply[float]] = attrs.field(
+        init=False, factory=dict[Ticket, Reply[float]]
+    )
+    _running: dict[str, int] = attrs.field(init=False, factory=dict[str, int])
+    _barred: dict[str, tuple[Barring, float]] = attrs.field(
+        init=False, factory=dict[str, "tuple[Barring, float]"]
+    )
+    _missing: set[str] = attrs.field(init=False, factory=set[str])
+    ghost_tokens: int = attrs.field(init=False, default=0)
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        self._begin_census()
+        while True:
+            message = await self._mailbox.receive(self._queue.next_deadline)
+            now = trio.current_time()
+            self._carry_out(self._queue.expire(now))  # always: a busy mailbox must not delay it
+            if message is not None:
+                self._carry_out(self._on(message, now))
+
+    def _begin_census(self) -> None:
+        backends = self._backends.all()
+        self._missing = {backend.model for backend in backends}
+        if backends:
+            self._queue.begin_rebuilding(trio.current_time())
+        for backend in backends:
+            backend.take_census()
+
+    def _on(self, message: Message, now: float) -> list[Verdict[Ticket]]:
+        queue = self._queue
+        match message:
+            case Enter(ticket, reply):
+                self._replies[ticket] = reply
+                return queue.enter(ticket, self._facts(ticket), now)
+            case Leave(ticket):
+                self._replies.pop(ticket, None)
+                return queue.leave(ticket, now)
+            case Ended():
+                return self._on_ended(message, now)
+            case Ready():
+                return self._on_ready(message, now)
+            case Gone(model):
+                return queue.gone(model, now)
+            case Failed(model, barred):
+                return self._on_failed(model, barred, now)
+            case MakeRoom(model, victims):
+                return queue.make_room(model, victims, now)
+            case Drain(model):
+                return queue.drain(model, now)
+            case Census():
+                return self._on_census(message, now)
+            case Remind():
+                self._remind()
+            case View(reply):
+                reply.send(queue.view(now))
+            case Predict(ticket, reply):
+                reply.send(queue.predict(self._facts(ticket), now))
+            case Outlook(reply):
+                reply.send(self._outlook(now))
+            case _:
+                assert_never(message)
+        return []
+
+    # --- news -------------------------------------------------------------------------------
+
+    def _on_ended(self, ended: Ended, now: float) -> list[Verdict[Ticket]]:
+        ticket = ended.ticket
+        self.ghost_tokens += ended.ghost_tokens
+        stream, usage = ticket.stream, ticket.stream.usage
+        if usage is not None and usage.completion_tokens > 0 and stream.tokens > 0:
+            self._forecast.observed_finish(
+                ticket.model,
+                prompt_tokens=usage.prompt_tokens,
+                prompt_bytes=ticket.prompt_bytes,
+                completion_tokens=usage.completion_tokens,
+                max_tokens=ticket.job.max_tokens,
+                decode_s=now - stream.first_delta_at,
+                ttft_s=stream.first_delta_at - ticket.granted_at,
+            )
+        self._count(ticket.model, -1)
+        return self._queue.ended(ticket, now)
+
+    def _on_ready(self, ready: Ready, now: float) -> list[Verdict[Ticket]]:
+        self._barred.pop(ready.model, None)
+        measured = ready.measured
+        if measured is not None:
+            self._forecast.observed_load(ready.model, measured.load_s)
+            self._forecast.ready(ready.model, measured.decode_step_s, measured.prefill_tokens_per_s)
+        return self._queue.ready(ready.model, ready.capacity, now)
+
+    def _on_failed(self, model: str, barred: Barring, now: float) -> list[Verdict[Ticket]]:
+        until = now + barred.retry_after_s if barred.retry_after_s is not None else math.inf
+        self._barred[model] = (barred, until)
+        return self._queue.failed(model, barred.code, barred.reason, barred.retry_after_s, now)
+
+    def _on_census(self, census: Census, now: float) -> list[Verdict[Ticket]]:
+        facts = [(ticket, self._facts(ticket)) for ticket in census.running]
+        self._set_count(census.model, len(census.running))
+        ready = census.capacity is not None
+        verdicts = self._queue.census(census.model, ready, census.capacity, facts, now)
+        self._missing.discard(census.model)
+        if not self._missing and self._queue.rebuilding:
+            verdicts += self._queue.begin(now)
+        return verdicts
+
+    def _remind(self) -> None:
+        for model, running in self._running.items():
+            self._residents.used(model, busy=running > 0)
+        self._carry_out(self._queue.remind(trio.current_time()))
+
+    # --- verdicts ---------------------------------------------------------------------------
+
+    def _carry_out(self, verdicts: list[Verdict[Ticket]]) -> None:
+        for verdict in verdicts:
+            match verdict:
+                case Granted(ticket, queued_s):
+                    self._grant(ticket, queued_s)
+                case Refused(ticket):
+                    reply = self._replies.pop(ticket, None)
+                    if reply is not None:
+                        reply.fail(_refusal(verdict))
+                case Cancel(ticket):
+                    self._backends.of(ticket.model).cancel(ticket)
+                case Want(model):
+                    self._residents.want(model)
+                case Unwant(model):
+                    self._residents.unwant(model)
+                case Drained(model):
+                    self._residents.drained(model)
+                case _:
+                    assert_never(verdict)
+
+    def _grant(self, ticket: Ticket, queued_s: float) -> None:
+        reply = self._replies.pop(ticket, None)
+        if math.isnan(ticket.granted_at):  # else a census named it: it is running already
+            ticket.granted_at = trio.current_time()
+            self._count(ticket.model, +1)
+            self._backends.of(ticket.model).begin(ticket)
+        if reply is not None:
+            reply.send(queued_s)
+
+    def _count(self, model: str, change: int) -> None:
+        self._set_count(model, max(0, self._running.get(model, 0) + change))
+
+    def _set_count(self, model: str, running: int) -> None:
+        before = self._running.get(model, 0)
+        self._running[model] = running
+        if (before > 0) != (running > 0):
+            self._residents.used(model, busy=running > 0)
+
+    # --- facts ------------------------------------------------------------------------------
+
+    def _facts(self, ticket: Ticket) -> Facts:
+        prompt = self._forecast.estimate_prompt_tokens(ticket.model, ticket.prompt_bytes)
+        return Facts(
+            model=ticket.model,
+            key=ticket.key,
+            klass=ticket.klass,
+            priority=ticket.priority,
+            arrived=ticket.arrived,
+            wait_until=ticket.wait_until,
+            deadline=ticket.deadline,
+            cost_tokens=prompt + ticket.job.max_tokens,
+            prompt_tokens=prompt,
+            max_tokens=ticket.job.max_tokens,
+        )
+
+    def _outlook(self, now: float) -> dict[str, ModelOutlook]:
+        view = self._queue.view(now)
+        waits = dict.fromkeys(view.models, 0.0)
+        for waiting in view.waiting:
+            waits[waiting.model] = max(waits[waiting.model], waiting.predicted_wait_s)
+        outlook = {
+            model: ModelOutlook(
+                resident=shown.phase is Phase.READY,
+                idle=shown.running + shown.leaving + shown.waiting == 0,
+                wait_s=waits[model],
+            )
+            for model, shown in view.models.items()
+        }
+        for model, (barred, until) in list(self._barred.items()):
+            if now >= until:
+                del self._barred[model]
+            else:
+                known = outlook.get(model, ModelOutlook(resident=False, idle=True, wait_s=0.0))
+                outlook[model] = attrs.evolve(known, barred=barred)
+        return outlook
+
+
+_QUEUE_CODES = frozenset(
+    {"queue_overloaded_model", "queue_overloaded_total", "queue_timeout", "deadline_exceeded"}
+)
+
+
+def _refusal(refused: Refused[Ticket]) -> LatticeError:
+    """Type a refusal by what the caller can do about it."""
+    after = refused.retry_after_s
+    if refused.permanent:
+        return BadRequest(refused.message, code=refused.code, param="max_tokens")
+    if refused.code in _QUEUE_CODES:
+        return QueueRefused(
+            refused.message, code=refused.code, retry_after_s=after, queue=refused.facts
+        )
+    if refused.code == "model_quarantined":
+        return ModelQuarantined(refused.message, retry_after_s=after)
+    return LoadFailed(refused.message, code=refused.code, retry_after_s=after)

@@ -1,0 +1,391 @@
+"""The gateway's end of one engine process: its socket, its streams, its vital signs.
+
+Owned by a model actor, run as a child task of it. Text goes straight from the reader task to
+the stream it belongs to; the actor is told only of what changes a state.
+
+Supervision is by progress, not by a living process: the engine's reader thread answers pings
+with a step counter and the seconds spent in the current step. A stopped process sends no pongs,
+a hung step grows old; both end in SIGKILL. Memory counts as free when `run` returns, since the
+process has been reaped then.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping
+
+import attrs
+import msgspec
+import structlog
+import trio
+
+from lattice_actors.errors import (
+    BadRequest,
+    EngineFault,
+    LatticeError,
+)
+from lattice_actors.generation import (
+    Chat,
+    Delta,
+    Finish,
+    FinishReason,
+    Job,
+    Text,
+    Tokens,
+    Usage,
+)
+from lattice_actors.stream import TokenStream
+
+from . import frames
+from .vitals import Vitals
+
+PING_EVERY_S = 1.0
+DUMP_S = 0.5  # what a hung engine gets to write its stacks before it is killed
+BYE_GRACE_S = 2.0  # an engine that does not exit by itself within this gets SIGTERM
+TERM_GRACE_S = 1.0  # and after this SIGKILL
+REAP_S = 30.0  # giving back gigabytes takes seconds; longer means an unkillable process
+LOG_LINES = 200  # last lines of stderr, kept for the crash report
+READ_BYTES = 256 * 1024
+
+log = structlog.get_logger(__name__)
+
+
+@attrs.frozen
+class EngineReady:
+    """The engine has loaded its model."""
+
+    ready: frames.Ready
+
+
+@attrs.frozen
+class EngineRefusedLoad:
+    """The model cannot be loaded; the process goes away by itself."""
+
+    reason: str
+    permanent: bool
+
+
+@attrs.frozen
+class StreamEnded:
+    """The engine has said its last word on a stream (or was cut off from it)."""
+
+    rid: int
+    usage: Usage | None
+    ghost_tokens: int
+
+
+@attrs.frozen
+class EngineGone:
+    """The process has been reaped. *wanted*: we asked for it.
+
+    Streams that are still open are the actor's to end or to begin again.
+    """
+
+    reason: str
+    returncode: int | None
+    wanted: bool
+
+
+@attrs.frozen
+class FirstToken:
+    """A stream begun with *announce* has its first token."""
+
+    rid: int
+
+
+EngineNews = EngineReady | EngineRefusedLoad | FirstToken | StreamEnded | EngineGone
+
+
+@attrs.define(eq=False)
+class EngineProcess:
+    """One incarnation of an engine. `run` it once; the other methods never wait."""
+
+    name: str  # of the model, for the log
+    module: str  # what `python -m` runs
+    load: frames.Load
+    environ: Mapping[str, str]
+    tell: Callable[[EngineNews], None]
+    load_silence_s: float = 60.0
+    pid: int | None = attrs.field(init=False, default=None)
+    steps: int = attrs.field(init=False, default=0)
+    decoded_tokens: int = attrs.field(init=False, default=0)
+    ghost_tokens: int = attrs.field(init=False, default=0)
+    stray_frames: int = attrs.field(init=False, default=0)  # for an unknown rid
+    kv_bytes: int = attrs.field(init=False, default=0)
+    streams: dict[int, TokenStream] = attrs.field(init=False, factory=dict[int, TokenStream])
+    stderr: deque[str] = attrs.field(init=False, factory=lambda: deque[str](maxlen=LOG_LINES))
+    _announce: set[int] = attrs.field(init=False, factory=set[int])
+    _out: deque[bytes] = attrs.field(init=False, factory=deque[bytes])
+    _wake_writer: trio.Event = attrs.field(init=False, factory=trio.Event)
+    _process: trio.Process | None = attrs.field(init=False, default=None)
+    _scope: trio.CancelScope = attrs.field(init=False, factory=trio.CancelScope)
+    _reason: str = attrs.field(init=False, default="")
+    _wanted: bool = attrs.field(init=False, default=False)
+    _vitals: Vitals = attrs.field(init=False)
+
+    # --- commands ---------------------------------------------------------------------------
+
+    def begin(self, rid: int, job: Job, stream: TokenStream, *, announce: bool = False) -> None:
+        """Start an answer; its pieces go to *stream*. *announce*: tell `FirstToken` as well."""
+        self.streams[rid] = stream
+        if announce:
+            self._announce.add(rid)
+        self._send(_gen(rid, job))
+
+    def cancel(self, rid: int) -> None:
+        """Ask for the end of an answer; `StreamEnded` comes when the engine has let go of it."""
+        if rid in self.streams:
+            self._send(frames.Cancel(rid))
+
+    def stop(self, reason: str) -> None:
+        """End the process: politely, then not. `run` returns when it has been reaped."""
+        if not self._reason:
+            self._reason, self._wanted = reason, True
+        self._scope.cancel(reason=reason)
+
+    # --- life -------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Start the process, serve it until it ends or `stop`, reap it, tell `EngineGone`."""
+        ours, theirs = socket.socketpair()
+        returncode: int | None = None
+        try:
+            sock = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
+            try:
+                self._process = await self._spawn(theirs)
+                self.pid = self._process.pid
+                self._vitals = Vitals(self.load_silence_s, trio.current_time())
+                with self._scope:
+                    await self._serve(self._process, sock)
+            finally:
+                theirs.close()
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + REAP_S):
+                    returncode = await self._tear_down(sock)
+        except OSError as error:
+            self._reason = f"the engine process could not be started: {error}"
+        self.tell(EngineGone(self._reason or _died(returncode), returncode, self._wanted))
+
+    async def _spawn(self, theirs: socket.socket) -> trio.Process:
+        return await trio.lowlevel.open_process(
+            [sys.executable, "-m", self.module, str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # the terminal's Ctrl-C is ours to handle, not the engine's
+            env={**os.environ, **self.environ},
+        )
+
+    async def _serve(self, process: trio.Process, sock: trio.SocketStream) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep_log, process)
+            nursery.start_soon(self._write, sock)
+            nursery.start_soon(self._watch)
+            try:
+                await self._read(sock)
+            except frames.BadFrame as error:
+                self._give_up(f"the engine sent a bad frame: {error}")
+            nursery.cancel_scope.cancel(reason="the engine's socket has ended")
+
+    async def _tear_down(self, sock: trio.SocketStream) -> int | None:
+        """Ask, wait, kill, reap. The closed socket alone ends a healthy engine in 50 ms."""
+        process = self._process
+        if process is None:
+            await trio.aclose_forcefully(sock)
+            return None
+        if self._wanted:
+            with trio.move_on_after(BYE_GRACE_S):
+                await sock.send_all(frames.encode(frames.Bye()))
+                await process.wait()
+        await trio.aclose_forcefully(sock)
+        if process.returncode is None and self._wanted:
+            process.terminate()
+            with trio.move_on_after(TERM_GRACE_S):
+                await process.wait()
+        elif process.returncode is None:
+            with trio.move_on_after(TERM_GRACE_S):
+                await process.wait()
+        if process.returncode is None:
+            log.warning("engine killed", model=self.name, pid=process.pid, reason=self._reason)
+            process.kill()
+        await process.wait()
+        if process.stderr is not None:
+            await process.stderr.aclose()
+        return process.returncode
+
+    # --- tasks ------------------------------------------------------------------------------
+
+    async def _read(self, sock: trio.SocketStream) -> None:
+        buffer = bytearray()
+        header = frames.HEADER_BYTES
+        while True:
+            try:
+                data = await sock.receive_some(READ_BYTES)
+            except trio.BrokenResourceError:
+                return
+            if not data:
+                return
+            buffer += data
+            at = 0
+            while len(buffer) - at >= header:
+                length = frames.body_length(
+                    bytes(buffer[at : at + header]), frames.MAX_REPORT_BYTES
+                )
+                if len(buffer) - at < header + length:
+                    break
+                self._hear(frames.decode_report(bytes(buffer[at + header : at + header + length])))
+                at += header + length
+            del buffer[:at]
+
+    async def _write(self, sock: trio.SocketStream) -> None:
+        self._send(self.load)
+        while True:
+            while self._out:
+                try:
+                    await sock.send_all(self._out.popleft())
+                except trio.BrokenResourceError:
+                    return  # the reader sees the end of the socket too, and it decides
+            self._wake_writer = trio.Event()
+            await self._wake_writer.wait()
+
+    async def _watch(self) -> None:
+        echo = 0
+        while True:
+            await trio.sleep(PING_EVERY_S)
+            reason = self._vitals.verdict(trio.current_time())
+            if reason is not None:
+                if self._vitals.hung and self._process is not None:
+                    self._process.send_signal(signal.SIGUSR1)  # faulthandler: stacks to stderr
+                    await trio.sleep(DUMP_S)
+                self._give_up(reason)
+            echo += 1
+            self._send(frames.Ping(echo))
+
+    async def _keep_log(self, process: trio.Process) -> None:
+        assert process.stderr is not None
+        rest = b""
+        async for data in process.stderr:
+            *lines, rest = (rest + data).split(b"\n")
+            rest = rest[-READ_BYTES:]
+            for line in lines:
+                text = line[:2000].decode(errors="replace")
+                self.stderr.append(text)
+                log.info("engine", model=self.name, line=text)
+
+    # --- what the engine says ---------------------------------------------------------------
+
+    def _hear(self, report: frames.Report) -> None:
+        match report:
+            case frames.Step():
+                self._step(report)
+            case frames.End():
+                self._end(report)
+            case frames.Prompt(rid, done, total):
+                stream = self.streams.get(rid)
+                if stream is not None:
+                    stream.push_prefill(done, total)
+            case frames.Refused():
+                # The engine's words come from tokeniser and template; the gateway types them.
+                error = BadRequest(report.text, code=report.code, param=report.param)
+                self._fail(report.rid, error)
+            case frames.Err():
+                self._fail(report.rid, EngineFault(report.text, code=report.kind))
+            case frames.Pong():
+                self._vitals.pong(report.busy_s, trio.current_time())
+            case frames.LoadProgress():
+                self._vitals.progress(trio.current_time())
+            case frames.Ready():
+                self._vitals.ready(trio.current_time())
+                self.tell(EngineReady(report))
+            case frames.LoadError():
+                self._reason = self._reason or report.text
+                self.tell(EngineRefusedLoad(report.text, report.permanent))
+            case frames.Hello():
+                if report.protocol != frames.PROTOCOL:
+                    self._give_up(f"the engine speaks protocol {report.protocol}")
+
+    def _step(self, step: frames.Step) -> None:
+        self.steps = step.number
+        self.decoded_tokens += step.decoded
+        self.kv_bytes = step.kv_bytes
+        self._vitals.step(step.took_s)
+        for piece in step.pieces:
+            if piece.rid in self._announce:
+                self._announce.discard(piece.rid)
+                self.tell(FirstToken(piece.rid))
+            stream = self.streams.get(piece.rid)
+            if stream is None:
+                self.stray_frames += 1
+            elif not stream.push(Delta(piece.text, piece.tokens)):
+                self._send(frames.Cancel(piece.rid))  # its reader is too slow, or gone
+
+    def _end(self, end: frames.End) -> None:
+        stream = self.streams.pop(end.rid, None)
+        self.ghost_tokens += end.ghost_tokens
+        if stream is None:
+            self.stray_frames += 1
+            return
+        if end.text or end.tokens:
+            stream.push(Delta(end.text, end.tokens))
+        usage = Usage(end.prompt_tokens, end.completion_tokens, end.cached_tokens)
+        try:
+            reason = FinishReason(end.reason)
+        except ValueError:
+            reason = FinishReason.STOP
+        stream.finish(Finish(reason, usage, end.trimmed_messages))
+        self.tell(StreamEnded(end.rid, usage, end.ghost_tokens))
+
+    def _fail(self, rid: int, error: LatticeError) -> None:
+        stream = self.streams.pop(rid, None)
+        if stream is None:
+            self.stray_frames += 1
+            return
+        stream.fail(error)
+        self.tell(StreamEnded(rid, None, 0))
+
+    def _give_up(self, reason: str) -> None:
+        self._reason = self._reason or reason
+        log.error("engine given up", model=self.name, pid=self.pid, reason=reason)
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+        self._scope.cancel(reason=reason)
+
+    def _send(self, command: frames.Command) -> None:
+        self._out.append(frames.encode(command))
+        self._wake_writer.set()
+
+
+def _gen(rid: int, job: Job) -> frames.Gen:
+    sampling = job.sampling
+    frame = frames.Gen(
+        rid,
+        job.max_tokens,
+        sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        min_p=sampling.min_p,
+        seed=sampling.seed,
+        stop=list(job.stop),
+        context_tokens=job.context_tokens,
+        trim=job.trim,
+        trim_buffer=job.trim_buffer,
+    )
+    match job.prompt:
+        case Chat(messages, options):
+            whole = [dict(message) for message in messages]
+            return msgspec.structs.replace(frame, messages=whole, template_options=dict(options))
+        case Text(text):
+            return msgspec.structs.replace(frame, text=text)
+        case Tokens(ids):
+            return msgspec.structs.replace(frame, tokens=list(ids))
+
+
+def _died(returncode: int | None) -> str:
+    if returncode is not None and returncode < 0:
+        return f"the engine was killed by {signal.Signals(-returncode).name}"
+    return f"the engine exited with {returncode}"

@@ -1,0 +1,428 @@
+"""The evictor: which models are in memory. Carries out what `lru.py` decides.
+
+It never takes a model from a request: it asks admission to empty the victim, and only when
+admission says that the last grant has ended does it stop the engine; only when the process has
+been reaped does it count the bytes as free and begin the next load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol, assert_never
+
+import attrs
+import structlog
+import trio
+
+from lattice_actors.admission.admission import AdmissionHandle
+from lattice_actors.catalog.entry import ModelEntry, Snapshot
+from lattice_actors.errors import CannotFit, LatticeError, LoadFailed, NotFound
+from lattice_actors.mailbox import Mailbox, Reply
+
+from . import lru
+from .model import ModelHandle
+from .restart import Barred
+
+KV_LEAST_TOKENS = 32_768  # room for the batch of one model: so many tokens, or its context
+KV_SHARE = 0.25  # but at most this much of the budget
+
+log = structlog.get_logger(__name__)
+
+
+class Models(Protocol):
+    """The model actors, by name; asking for one that was never resident creates it."""
+
+    def of(self, model: str) -> ModelHandle:
+        """Return the handle of *model*."""
+
+    def all(self) -> tuple[ModelHandle, ...]:
+        """Return the handles of every model that is or was resident."""
+
+
+@attrs.frozen
+class Inventory:
+    """What exists, after a scan."""
+
+    snapshot: Snapshot
+
+
+@attrs.frozen
+class Want:
+    """Admission has somebody waiting for a model that is not in memory."""
+
+    model: str
+
+
+@attrs.frozen
+class Unwant:
+    """They have gone, and their swap had not begun."""
+
+    model: str
+
+
+@attrs.frozen
+class Drained:
+    """Admission has ended the last grant of a model and gives no more."""
+
+    model: str
+
+
+@attrs.frozen
+class Used:
+    """The first stream of a model began, or its last one ended."""
+
+    model: str
+    busy: bool
+
+
+@attrs.frozen
+class Loaded:
+    """A model actor has a working engine of so many bytes (0: not measured)."""
+
+    model: str
+    resident_bytes: int
+
+
+@attrs.frozen
+class Gone:
+    """A model actor has no engine any more; *barred* says why it failed, if it did."""
+
+    model: str
+    barred: Barred | None
+
+
+@attrs.frozen
+class Report:
+    """A model actor's answer to a new incarnation: what its memory is in (None: it has none)."""
+
+    model: str
+    stage: lru.Stage | None
+    resident_bytes: int
+
+
+@attrs.frozen(eq=False)
+class LoadNow:
+    """An operator wants a model in memory. Answered when it is ready, or cannot be."""
+
+    model: str
+    reply: Reply[None]
+
+
+@attrs.frozen
+class Unloaded:
+    """What became of an unload."""
+
+    deferred: bool  # somebody uses it: it goes when they are done
+    resident: tuple[str, ...]
+
+
+@attrs.frozen(eq=False)
+class Unload:
+    """An operator wants a model out of memory; clears a remembered load failure as well."""
+
+    model: str
+    reply: Reply[Unloaded]
+
+
+@attrs.frozen
+class Pin:
+    """Keep a model in memory, or stop doing so."""
+
+    model: str
+    pinned: bool
+
+
+@attrs.frozen
+class EvictorView:
+    """Who is in memory."""
+
+    resident: tuple[str, ...]  # least recently used first
+    draining: frozenset[str]
+    pinned: frozenset[str]
+    reserved_bytes: int
+    budget_bytes: int
+    max_models: int
+
+
+@attrs.frozen(eq=False)
+class Ask:
+    """Who is in memory?"""
+
+    reply: Reply[EvictorView]
+
+
+@attrs.frozen(eq=False)
+class Plan:
+    """What would have to go for this model? Nothing is done."""
+
+    model: str
+    reply: Reply[tuple[str, ...] | None]
+
+
+Message = (
+    Inventory
+    | Want
+    | Unwant
+    | Drained
+    | Used
+    | Loaded
+    | Gone
+    | Report
+    | LoadNow
+    | Unload
+    | Pin
+    | Ask
+    | Plan
+)
+
+
+@attrs.frozen
+class EvictorHandle:
+    """What the rest of the program holds of the evictor."""
+
+    _mailbox: Mailbox[Message]
+
+    def inventory(self, snapshot: Snapshot) -> None:
+        self._mailbox.tell(Inventory(snapshot))
+
+    def want(self, model: str) -> None:
+        self._mailbox.tell(Want(model))
+
+    def unwant(self, model: str) -> None:
+        self._mailbox.tell(Unwant(model))
+
+    def drained(self, model: str) -> None:
+        self._mailbox.tell(Drained(model))
+
+    def used(self, model: str, *, busy: bool) -> None:
+        self._mailbox.tell(Used(model, busy))
+
+    def loaded(self, model: str, resident_bytes: int) -> None:
+        self._mailbox.tell(Loaded(model, resident_bytes))
+
+    def gone(self, model: str, barred: Barred | None) -> None:
+        self._mailbox.tell(Gone(model, barred))
+
+    def report(self, model: str, stage: lru.Stage | None, resident_bytes: int) -> None:
+        self._mailbox.tell(Report(model, stage, resident_bytes))
+
+    def pin(self, model: str, *, pinned: bool) -> None:
+        self._mailbox.tell(Pin(model, pinned))
+
+    async def load(self, model: str) -> None:
+        """Load *model* and wait until it is ready. Raises LoadFailed, CannotFit, NotFound."""
+        await self._mailbox.ask_anew(partial(LoadNow, model))
+
+    async def unload(self, model: str) -> Unloaded:
+        """Unload *model*; waits for the reap when nobody uses it. Raises NotFound."""
+        return await self._mailbox.ask_anew(partial(Unload, model))
+
+    async def view(self) -> EvictorView:
+        """Who is in memory."""
+        return await self._mailbox.ask_anew(Ask)
+
+    async def plan(self, model: str) -> tuple[str, ...] | None:
+        """What would be evicted for *model*; None when it cannot fit. No side effects."""
+        return await self._mailbox.ask_anew(partial(Plan, model))
+
+
+@attrs.define(eq=False)
+class EvictorActor:
+    """One incarnation. A new one learns what is resident from the model actors."""
+
+    _mailbox: Mailbox[Message]
+    _policy: lru.Residency
+    _models: Models
+    _admission: AdmissionHandle
+    _snapshot: Callable[[], Snapshot]  # what was last known to exist, for a new incarnation
+    _entries: dict[str, ModelEntry] = attrs.field(init=False, factory=dict[str, ModelEntry])
+    _loads: dict[str, list[Reply[None]]] = attrs.field(
+        init=False, factory=dict[str, list[Reply[None]]]
+    )
+    _unloads: dict[str, list[Reply[Unloaded]]] = attrs.field(
+        init=False, factory=dict[str, list[Reply[Unloaded]]]
+    )
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        self._entries = {entry.id: entry for entry in self._snapshot().models}
+        for message in await self._recall():
+            self._carry_out(self._on(message, trio.current_time()))
+        while True:
+            received = await self._mailbox.receive(self._policy.next_deadline)
+            now = trio.current_time()
+            self._carry_out(self._policy.expire(now))
+            if received is not None:
+                self._carry_out(self._on(received, now))
+
+    async def _recall(self) -> list[Message]:
+        """Take up what an earlier incarnation left, from those who own the truth.
+
+        Until every model actor has reported nothing is decided: memory that is not counted yet
+        would be given away twice. Returns what came in the meantime.
+        """
+        missing = {handle.model for handle in self._models.all()}
+        for handle in self._models.all():
+            handle.report()
+        early: list[Message] = []
+        while missing:
+            message = await self._mailbox.receive()
+            if isinstance(message, Report):
+                missing.discard(message.model)
+                if message.stage is not None:
+                    self._policy.adopt(
+                        message.model,
+                        max(self._needs(message.model), message.resident_bytes),
+                        message.stage,
+                        trio.current_time(),
+                    )
+            elif message is not None:
+                early.append(message)
+        if early or self._policy.resident:
+            self._admission.remind()
+        return early
+
+    def _on(self, message: Message, now: float) -> list[lru.Action]:
+        match message:
+            case Inventory(snapshot):
+                self._on_inventory(snapshot)
+                return []
+            case Want(model):
+                return self._on_want(model, now)
+            case Unwant(model):
+                return [] if model in self._loads else self._policy.unwant(model, now)
+            case Drained(model):
+                return self._policy.drained(model, now)
+            case Used(model, busy):
+                return self._policy.used(model, busy=busy, now=now)
+            case Loaded(model, resident_bytes):
+                for load in self._loads.pop(model, []):
+                    load.send(None)
+                actual = resident_bytes + self._kv_bytes(model) if resident_bytes else 0
+                return self._policy.loaded(model, actual, now)
+            case Gone(model, barred):
+                return self._on_gone(model, barred, now)
+            case Report():
+                return []  # of an incarnation before this one
+            case LoadNow(model, reply):
+                return self._on_load_now(model, reply, now)
+            case Unload(model, reply):
+                return self._on_unload(model, reply, now)
+            case Pin(model, pinned):
+                return self._policy.pin(model, pinned=pinned, now=now)
+            case Ask(reply):
+                reply.send(self._view())
+                return []
+            case Plan(model, reply):
+                plan = self._policy.plan(model, self._needs(model))
+                reply.send(None if isinstance(plan, lru.CannotFit) else plan)
+                return []
+            case _:
+                assert_never(message)
+
+    def _on_inventory(self, snapshot: Snapshot) -> None:
+        fresh = {entry.id: entry for entry in snapshot.models}
+        for model, entry in fresh.items():
+            if model in self._entries and self._entries[model] != entry:
+                self._models.of(model).pardon()  # its files changed
+        self._entries = fresh
+
+    def _on_want(self, model: str, now: float) -> list[lru.Action]:
+        if model not in self._entries:
+            barred = Barred("model_not_found", f"{model} does not exist any more", None)
+            self._admission.failed(model, barred)
+            return []
+        return self._policy.want(model, self._needs(model), now)
+
+    def _on_gone(self, model: str, barred: Barred | None, now: float) -> list[lru.Action]:
+        actions = self._policy.gone(model, now)
+        if barred is not None:
+            self._fail_loads(model, LoadFailed, barred.reason, barred.retry_after_s)
+        for unload in self._unloads.pop(model, []):
+            unload.send(Unloaded(deferred=False, resident=self._policy.resident))
+        return actions
+
+    def _on_load_now(self, model: str, reply: Reply[None], now: float) -> list[lru.Action]:
+        if model not in self._entries:
+            reply.fail(NotFound(f"there is no model {model!r}", code="model_not_found"))
+            return []
+        if self._policy.stage(model) is lru.Stage.READY:
+            reply.send(None)
+            return []
+        self._loads.setdefault(model, []).append(reply)
+        return self._policy.want(model, self._needs(model), now)
+
+    def _on_unload(self, model: str, reply: Reply[Unloaded], now: float) -> list[lru.Action]:
+        self._models.of(model).pardon()
+        if self._policy.stage(model) is None:
+            reply.fail(NotFound(f"{model} is not loaded", code="model_not_loaded"))
+            return []
+        if self._policy.is_busy(model):
+            reply.send(Unloaded(deferred=True, resident=self._policy.resident))
+        else:
+            self._unloads.setdefault(model, []).append(reply)
+        return self._policy.unload(model, now)
+
+    def _carry_out(self, actions: list[lru.Action]) -> None:
+        for action in actions:
+            log.info("residency", action=str(action))
+            match action:
+                case lru.Load(model):
+                    entry = self._entries.get(model)
+                    if entry is None:
+                        self._mailbox.tell(Gone(model, None))
+                    else:
+                        self._models.of(model).load(entry, self._kv_bytes(model))
+                case lru.MakeRoom(model, victims):
+                    if model in self._loads:
+                        for victim in victims:  # an operator's load does not wait for its turn
+                            self._admission.drain(victim)
+                    else:
+                        self._admission.make_room(model, victims)
+                case lru.Drain(model):
+                    self._admission.drain(model)
+                case lru.Stop(model):
+                    self._models.of(model).stop(f"{model} makes room")
+                case lru.CannotFit(model, message):
+                    barred = Barred("model_does_not_fit", message, None)
+                    self._admission.failed(model, barred)
+                    self._fail_loads(model, CannotFit, message, None)
+                case _:
+                    assert_never(action)
+
+    def _fail_loads(
+        self,
+        model: str,
+        family: type[LoadFailed | CannotFit],
+        reason: str,
+        retry_after_s: float | None,
+    ) -> None:
+        for load in self._loads.pop(model, []):
+            error: LatticeError = family(reason, retry_after_s=retry_after_s)
+            load.fail(error)
+
+    def _needs(self, model: str) -> int:
+        entry = self._entries.get(model)
+        return (entry.weights_bytes if entry else 0) + self._kv_bytes(model)
+
+    def _kv_bytes(self, model: str) -> int:
+        """Memory kept for the batch of *model*; 0 when its size per token is not known."""
+        entry = self._entries.get(model)
+        if entry is None:
+            return 0
+        wanted = max(KV_LEAST_TOKENS, entry.context_tokens or 0) * entry.kv_bytes_per_token
+        share = int(self._policy.budget_bytes * KV_SHARE)
+        return min(wanted, share) if self._policy.budget_bytes else wanted
+
+    def _view(self) -> EvictorView:
+        policy = self._policy
+        giving_way = {m for m in policy.resident if policy.stage(m) is lru.Stage.GIVING_WAY}
+        return EvictorView(
+            policy.resident,
+            frozenset(giving_way),
+            policy.pinned,
+            policy.reserved_bytes,
+            policy.budget_bytes,
+            policy.max_models,
+        )
