@@ -1,0 +1,206 @@
+"""The bodies of model answers, whole and in chunks, as OpenAI's clients read them.
+
+Chunks are made for every token, so what is constant in them is encoded once a stream: a chunk
+is prefix + JSON string + suffix.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import attrs
+
+from lattice_actors.generation import FinishReason, Usage
+from lattice_http import sse
+from lattice_http.json_bytes import encode, encode_text
+
+_REASONS = {
+    FinishReason.STOP: "stop",
+    FinishReason.LENGTH: "length",
+    # Cut off by somebody else than its reader. Never the word for an answer that is whole.
+    FinishReason.CANCELLED: "length",
+}
+
+
+def new_chat_id() -> str:
+    """Return ``chatcmpl_<hex>``."""
+    return f"chatcmpl_{uuid.uuid4().hex}"
+
+
+def new_completion_id() -> str:
+    """Return ``cmpl_<hex>``."""
+    return f"cmpl_{uuid.uuid4().hex}"
+
+
+def usage_object(usage: Usage) -> dict[str, Any]:
+    """Return the ``usage`` object."""
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": 0},
+    }
+
+
+def total_usage(usages: Iterable[Usage]) -> Usage:
+    """Return the sum, for an answer with several prompts."""
+    prompt = completion = cached = 0
+    for usage in usages:
+        prompt += usage.prompt_tokens
+        completion += usage.completion_tokens
+        cached += usage.cached_tokens
+    return Usage(prompt, completion, cached)
+
+
+def chat_completion(
+    answer_id: str, created: int, model: str, text: str, reason: FinishReason, usage: Usage
+) -> dict[str, Any]:
+    """Return a whole ``chat.completion``; *created* is Unix time."""
+    message = {"role": "assistant", "content": text, "refusal": None}
+    choice = {
+        "index": 0,
+        "message": message,
+        "logprobs": None,
+        "finish_reason": _REASONS[reason],
+    }
+    return {
+        "id": answer_id,
+        "object": "chat.completion",
+        "created": created,
+        "model": model,
+        "choices": [choice],
+        "usage": usage_object(usage),
+    }
+
+
+def text_completion(
+    answer_id: str,
+    created: int,
+    model: str,
+    texts: Sequence[tuple[str, FinishReason]],
+    usage: Usage,
+) -> dict[str, Any]:
+    """Return a whole ``text_completion`` with one choice for each prompt."""
+    choices = [
+        {"text": text, "index": index, "logprobs": None, "finish_reason": _REASONS[reason]}
+        for index, (text, reason) in enumerate(texts)
+    ]
+    return {
+        "id": answer_id,
+        "object": "text_completion",
+        "created": created,
+        "model": model,
+        "choices": choices,
+        "usage": usage_object(usage),
+    }
+
+
+@attrs.define(eq=False)
+class _Frames:
+    """The frames of one stream. All methods return bytes that are ready to be sent."""
+
+    answer_id: str
+    created: int  # Unix time
+    model: str
+    include_usage: bool = False  # every chunk says ``"usage": null`` until the one that has it
+    _kind: str = attrs.field(init=False, default="")
+
+    def usage(self, usage: Usage) -> bytes:
+        """Return the chunk of usage, which has no choices; after the last ``finish``."""
+        return self._frame({"choices": [], "usage": usage_object(usage)})
+
+    def _frame(self, rest: dict[str, Any]) -> bytes:
+        return sse.data(encode(self._head() | self._blank_usage() | rest))
+
+    def _head(self) -> dict[str, Any]:
+        return {
+            "id": self.answer_id,
+            "object": self._kind,
+            "created": self.created,
+            "model": self.model,
+        }
+
+    def _blank_usage(self) -> dict[str, Any]:
+        return {"usage": None} if self.include_usage else {}
+
+    def _split(self, choice: dict[str, Any], *keys: str) -> tuple[bytes, bytes]:
+        """Encode a chunk whose text, found by *keys* in *choice*, is not known yet."""
+        mark = uuid.uuid4().hex  # cannot be in the model's name
+        inner = choice
+        for key in keys[:-1]:
+            inner = inner[key]
+        inner[keys[-1]] = mark
+        before, after = self._frame({"choices": [choice]}).split(f'"{mark}"'.encode())
+        return before, after
+
+
+@attrs.define(eq=False)
+class ChunkEncoder(_Frames):
+    """The frames of one ``chat.completion.chunk`` stream, in order: `delta`..., `finish`, `usage`.
+
+    The role comes with the first text, so that it does not arrive before the model has answered.
+    """
+
+    _prefix: bytes = attrs.field(init=False)
+    _later_prefix: bytes = attrs.field(init=False)
+    _suffix: bytes = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._kind = "chat.completion.chunk"
+        choice = {"index": 0, "delta": {"content": ""}, "logprobs": None, "finish_reason": None}
+        self._later_prefix, self._suffix = self._split(choice, "delta", "content")
+        choice["delta"] = {"role": "assistant", "content": ""}
+        self._prefix, _ = self._split(choice, "delta", "content")
+
+    def delta(self, text: str) -> bytes:
+        """Return the next piece of text."""
+        prefix, self._prefix = self._prefix, self._later_prefix
+        return prefix + encode_text(text) + self._suffix
+
+    def finish(self, reason: FinishReason) -> bytes:
+        """Return the chunk that says why the answer ended."""
+        empty = self._prefix is not self._later_prefix  # not one piece: the role is still owed
+        delta = {"role": "assistant", "content": ""} if empty else {}
+        return self._last(delta, _REASONS[reason], {})
+
+    def error(self, error: dict[str, Any]) -> bytes:
+        """Return the last chunk of an answer that failed, with the object of the error."""
+        return self._last({}, "error", {"error": error})
+
+    def _last(self, delta: dict[str, Any], reason: str, rest: dict[str, Any]) -> bytes:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+        return self._frame({"choices": [choice], **rest})
+
+
+@attrs.define(eq=False)
+class TextChunkEncoder(_Frames):
+    """The frames of one ``text_completion`` stream with *choices* answers, in any order."""
+
+    choices: int = 1
+    _parts: list[tuple[bytes, bytes]] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._kind = "text_completion"
+        self._parts = [
+            self._split(self._choice(index, None), "text") for index in range(self.choices)
+        ]
+
+    def delta(self, text: str, index: int = 0) -> bytes:
+        """Return the next piece of the answer *index*."""
+        prefix, suffix = self._parts[index]
+        return prefix + encode_text(text) + suffix
+
+    def finish(self, reason: FinishReason, index: int = 0) -> bytes:
+        """Return the chunk that says why the answer *index* ended."""
+        return self._frame({"choices": [self._choice(index, _REASONS[reason])]})
+
+    def error(self, error: dict[str, Any], index: int = 0) -> bytes:
+        """Return the last chunk of a stream in which the answer *index* failed."""
+        return self._frame({"choices": [self._choice(index, "error")], "error": error})
+
+    @staticmethod
+    def _choice(index: int, reason: str | None) -> dict[str, Any]:
+        return {"text": "", "index": index, "logprobs": None, "finish_reason": reason}

@@ -1,0 +1,89 @@
+"""The body of ``POST /v1/completions``: text or token ids to continue, one prompt or several."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import attrs
+import msgspec
+from msgspec import Meta, Raw
+
+from lattice_actors.generation import Text, Tokens
+
+from .bodies import decode, decode_part, is_null, unsupported, wrong
+from .request import ModelBody, ModelRequest, shared_fields
+from .wishes import Headers
+
+MAX_PROMPTS = 128  # each is a ticket of its own, and by default 128 may wait in all
+
+NonEmpty = Annotated[str, Meta(min_length=1)]
+TokenIds = Annotated[
+    list[Annotated[int, Meta(ge=0, le=2**31 - 1)]], Meta(min_length=1)
+]  # the engine knows the vocabulary, and checks again
+
+
+class CompletionBody(ModelBody, frozen=True, kw_only=True):
+    prompt: Raw = Raw()
+
+    # Known, and not honoured yet; 0 asks for the probabilities of the answer itself.
+    logprobs: Annotated[int, Meta(ge=0, le=2**31)] | bool | None = None
+
+
+_BODY: msgspec.json.Decoder[CompletionBody] = msgspec.json.Decoder(CompletionBody)
+_TEXT: msgspec.json.Decoder[str] = msgspec.json.Decoder(NonEmpty)
+_TEXTS: msgspec.json.Decoder[list[str]] = msgspec.json.Decoder(list[NonEmpty])
+_IDS: msgspec.json.Decoder[list[int]] = msgspec.json.Decoder(TokenIds)
+_LISTS: msgspec.json.Decoder[list[list[int]]] = msgspec.json.Decoder(list[TokenIds])
+
+
+@attrs.frozen(kw_only=True)
+class CompletionRequest(ModelRequest):
+    """Each prompt is one choice of the answer, in this order."""
+
+    prompts: tuple[Text | Tokens, ...]
+
+    @property
+    def text_chars(self) -> int:
+        """Characters of all prompts; token ids count none."""
+        return sum(len(prompt.text) for prompt in self.prompts if isinstance(prompt, Text))
+
+
+def parse_completion(body: bytes, headers: Headers, unix_now: float) -> CompletionRequest:
+    """Check one body that arrived at *unix_now* (Unix time, seconds).
+
+    Raises:
+        BadRequest: with the `param` to blame.
+    """
+    form, sent = decode(body, _BODY)
+    if form.logprobs is not None and form.logprobs is not False:
+        raise unsupported("logprobs")
+    shared = shared_fields(form, sent, headers, unix_now)
+    return CompletionRequest(prompts=_prompts(form.prompt), **shared)
+
+
+def _prompts(raw: Raw) -> tuple[Text | Tokens, ...]:
+    """The first byte, and in a list that of the first item, tell which of four forms it is."""
+    if is_null(raw):
+        raise wrong("prompt", "prompt required")
+    content = bytes(raw)
+    if content[:1] != b"[":
+        return (Text(decode_part(content, _TEXT, "prompt")),)
+    match content[1:].lstrip(b" \t\r\n")[:1]:
+        case b"]":
+            raise wrong("prompt", "prompt required")
+        case b'"':
+            texts = decode_part(content, _TEXTS, "prompt")
+            _count(len(texts))
+            return tuple(Text(text) for text in texts)
+        case b"[":
+            _count(content.count(b"[") - 1)  # before the lists are built: millions take a second
+            lists = decode_part(content, _LISTS, "prompt")
+            return tuple(Tokens(tuple(each)) for each in lists)
+        case _:
+            ids = decode_part(content, _IDS, "prompt")
+            return (Tokens(tuple(ids)),)
+
+
+def _count(prompts: int) -> None:
+    if prompts > MAX_PROMPTS:
+        raise wrong("prompt", f"more than {MAX_PROMPTS} prompts")

@@ -1,0 +1,167 @@
+"""What the bodies of ``/v1/chat/completions`` and ``/v1/completions`` have in common.
+
+Every field of a body has one of three fates: it is honoured; it is refused by name, when we
+know it, it would change the answer and we cannot do it; or its name is listed as ignored.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import attrs
+import msgspec
+from msgspec import Meta, Raw
+
+from lattice_actors.generation import Sampling
+
+from .bodies import (
+    INT64_MAX,
+    INT64_MIN,
+    fields_of,
+    is_empty,
+    is_null,
+    unknown_names,
+    unsupported,
+    wrong,
+)
+from .wishes import Headers, QueueBody, Wishes, read_wishes
+
+MAX_MODEL_CHARS = 4096  # a priority list of a hundred long names
+MAX_STOP_CHARS = 1024
+MAX_TOKENS = 2**31
+SMALLEST_TOP_P = 1e-6  # below the likeliest token's share in any vocabulary: only it is left
+
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+StopText = Annotated[str, Meta(min_length=1, max_length=MAX_STOP_CHARS)]
+TokenLimit = Annotated[int, Meta(ge=1, le=MAX_TOKENS)]
+Choices = Annotated[int, Meta(ge=1, le=2**31)]
+
+
+class StreamOptions(msgspec.Struct, frozen=True):
+    """The ``stream_options`` object."""
+
+    include_usage: bool | None = None
+
+
+class ResponseFormat(msgspec.Struct, frozen=True):
+    """The ``response_format`` object, as far as ``text`` needs it."""
+
+    type: str
+
+
+class ModelBody(msgspec.Struct, frozen=True, kw_only=True):
+    """The fields of both bodies. A field that is not here is listed as ignored."""
+
+    model: Annotated[str, Meta(max_length=MAX_MODEL_CHARS)] | None = None
+    max_tokens: TokenLimit | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    top_k: Annotated[int, Meta(ge=0, le=2**31)] | None = None
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    seed: Annotated[int, Meta(ge=INT64_MIN, le=INT64_MAX)] | None = None
+    stop: StopText | Annotated[list[StopText], Meta(max_length=4)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    queue: QueueBody | None = None
+    swarm: Raw = Raw()
+
+    # Known, and not honoured yet: neutral values pass, others are refused (`_refuse_shared`).
+    n: Choices | None = None
+    best_of: Choices | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    repetition_penalty: Annotated[float, Meta(ge=0, le=1000)] | None = None
+    logit_bias: Raw = Raw()
+    suffix: str | None = None
+    echo: bool | None = None
+    response_format: ResponseFormat | None = None
+    tools: Raw = Raw()
+    tool_choice: Raw = Raw()
+    functions: Raw = Raw()
+    function_call: Raw = Raw()
+
+
+@attrs.frozen(kw_only=True)
+class ModelRequest:
+    """One validated request. None: not said, so profile and settings decide."""
+
+    spec: str | None  # the `model` field, see the grammar of specs
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    stream: bool = False
+    include_usage: bool = False  # the stream ends with a chunk of usage
+    wishes: Wishes = attrs.field(factory=Wishes)
+    ignored: tuple[str, ...] = ()  # fields that have no effect, as sent: header them encoded
+    swarm: bytes | None = None  # JSON of the `swarm` object, known to be an object
+
+    def sampling(self, defaults: Sampling) -> Sampling:
+        """Return how tokens are drawn: what the caller said over *defaults*."""
+        top_p = defaults.top_p if self.top_p is None else self.top_p
+        top_k = defaults.top_k if self.top_k is None else self.top_k
+        if top_p < SMALLEST_TOP_P:
+            # In float32 a sum of probabilities never exceeds 1 - 1e-9, so a filter on it would
+            # drop every token. This is what such a top_p means.
+            top_p, top_k = 1.0, 1
+        return Sampling(
+            temperature=defaults.temperature if self.temperature is None else self.temperature,
+            top_p=top_p,
+            top_k=top_k,
+            min_p=defaults.min_p if self.min_p is None else self.min_p,
+            seed=defaults.seed if self.seed is None else self.seed,
+        )
+
+
+def shared_fields(
+    body: ModelBody, sent: dict[str, Raw], headers: Headers, unix_now: float
+) -> dict[str, Any]:
+    """Return the arguments that every `ModelRequest` takes. Raises `BadRequest`."""
+    _refuse_shared(body)
+    if body.stream_options is not None and not body.stream:
+        raise wrong("stream_options", "only allowed when stream is true")
+    ignored = list(unknown_names(sent, type(body)))
+    for name, form in (("queue", QueueBody), ("stream_options", StreamOptions)):
+        if name in sent and not is_null(sent[name]):
+            ignored += unknown_names(fields_of(sent[name], name), form, f"{name}.")
+    is_empty(body.swarm, b"{}", "swarm")  # refuses what is no object
+    return {
+        "spec": body.model,
+        "max_tokens": body.max_tokens,
+        "temperature": body.temperature,
+        "top_p": body.top_p,
+        "top_k": body.top_k,
+        "min_p": body.min_p,
+        "seed": body.seed,
+        "stop": (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ()),
+        "stream": bool(body.stream),
+        "include_usage": bool(body.stream_options and body.stream_options.include_usage),
+        "wishes": read_wishes(body.queue, headers, unix_now),
+        "ignored": tuple(ignored),
+        "swarm": None if is_null(body.swarm) else bytes(body.swarm),
+    }
+
+
+def _refuse_shared(body: ModelBody) -> None:
+    for name in ("n", "best_of", "repetition_penalty"):
+        if getattr(body, name) not in (None, 1):
+            raise unsupported(name)
+    for name in ("presence_penalty", "frequency_penalty"):
+        if getattr(body, name) not in (None, 0):
+            raise unsupported(name)
+    if body.suffix:
+        raise unsupported("suffix")
+    if body.echo:
+        raise unsupported("echo")
+    if body.response_format is not None and body.response_format.type != "text":
+        raise unsupported("response_format")
+    for name, brackets in (("logit_bias", b"{}"), ("tools", b"[]"), ("functions", b"[]")):
+        if not is_empty(getattr(body, name), brackets, name):
+            raise unsupported(name)
+    for name in ("tool_choice", "function_call"):
+        value: Raw = getattr(body, name)
+        if not is_null(value) and bytes(value) not in (b'"none"', b'"auto"'):
+            raise unsupported(name)
