@@ -1,0 +1,212 @@
+"""Who will wait how long, as things stand: predictions and listings. Pure, and changes nothing.
+
+A prediction takes the queue as it is: the order of service now, running streams for their expected
+rest, a load where the model is not ready. Newcomers and ageing are not in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Generic
+
+import attrs
+
+from .fairness import Line, Waiter
+from .forecast import MIN_REMAINING_FRACTION, Forecast
+from .residence import Residence, Swap
+from .verdicts import (
+    Facts,
+    K,
+    Level,
+    Limits,
+    ModelView,
+    Phase,
+    Prediction,
+    QueueView,
+    SwapView,
+    WaitingView,
+)
+
+
+def due_at(swap: Swap, homes: Mapping[str, Residence[K]], limits: Limits) -> float:
+    """When *swap* may begin: residence served, and nobody there waits or somebody here long enough.
+
+    Victims that do not hold the model ready any more do not delay it; minus infinity: at once.
+    """
+    due = -math.inf
+    wanted = homes[swap.model]
+    # Not only the oldest waiter's clock: it would start anew whenever that one leaves.
+    wanted_since = min(
+        wanted.line.oldest_arrival, wanted.since if wanted.phase is Phase.WANTED else math.inf
+    )
+    for victim in swap.victims:
+        home = homes.get(victim)
+        if home is None or home.phase is not Phase.READY:
+            continue
+        due = max(due, home.since + limits.min_residence_s)
+        if len(home.line):
+            due = max(due, wanted_since + limits.collate_s)
+    return due
+
+
+@attrs.frozen
+class Outlook(Generic[K]):
+    """The state of the queue, read for predictions."""
+
+    limits: Limits
+    forecast: Forecast
+    homes: Mapping[str, Residence[K]]
+    swaps: Mapping[str, Swap]
+
+    def predict(self, ticket: K | None, facts: Facts, now: float) -> Prediction:
+        """Predict for *ticket* if it waits already, else for a newcomer with these *facts*."""
+        home = self.homes.get(facts.model) or Residence(facts.model, Line(self.limits.ageing_s))
+        line = home.line
+        at = next((w.seq for w in line.waiters if w.ticket == ticket), None)
+        if ticket is None or at is None:
+            if home.fits(facts) and not self._is_full() and not self._is_blocked(home):
+                return Prediction(facts.klass, 0, 0.0)
+            line = line.copy()
+            # Any ticket will do: the copy is only ranked, and the newcomer is known by its number.
+            line.add(object(), facts, -math.inf)  # type: ignore[arg-type]
+            at = line.waiters[-1].seq
+        for position, (waiter, start_s) in enumerate(self.starts(home, line, now)):
+            if waiter.seq == at:
+                return Prediction(facts.klass, position, start_s)
+        raise AssertionError("everybody who waits is in the ranking")
+
+    def starts(
+        self, home: Residence[K], line: Line[K], now: float
+    ) -> list[tuple[Waiter[K], float]]:
+        """Everybody of *line* in the order of service, with the seconds until each starts."""
+        order = line.ranking()
+        running = [(stream.facts, now - stream.since) for stream in home.streams.values()]
+        lengths = [facts.prompt_tokens + facts.max_tokens for facts, _ in running]
+        lengths += [w.facts.prompt_tokens + w.facts.max_tokens for w in order]
+        starts = self.forecast.starts_s(
+            home.slots_for(max(lengths, default=0.0)),
+            running,
+            [waiter.facts for waiter in order],
+            self._ready_in(home, now),
+        )
+        starts = self._after_a_swap(home, starts, now)
+        if self.limits.streams_total:
+            starts = [
+                max(pair) for pair in zip(starts, self._house_starts(order, now), strict=True)
+            ]
+        return list(zip(order, starts, strict=True))
+
+    def next_start_in(self, now: float) -> float:
+        """When the next waiting request starts anywhere, seconds; 0 when nobody waits."""
+        heads = [self.starts(h, h.line, now)[0][1] for h in self.homes.values() if len(h.line)]
+        return min(heads, default=0.0)
+
+    def view(self, now: float, *, rebuilding: bool) -> QueueView[K]:
+        waiting = [
+            WaitingView(
+                ticket=waiter.ticket,
+                model=model,
+                key=waiter.facts.key,
+                klass=waiter.facts.klass,
+                level=waiter.level,
+                position=position,
+                predicted_wait_s=start_s,
+                waited_s=now - waiter.facts.arrived,
+            )
+            for model, home in self.homes.items()
+            for position, (waiter, start_s) in enumerate(self.starts(home, home.line, now))
+        ]
+        swaps = [
+            SwapView(
+                swap.model,
+                swap.victims,
+                swap.begun,
+                0.0 if swap.begun else max(0.0, due_at(swap, self.homes, self.limits) - now),
+            )
+            for swap in self.swaps.values()
+        ]
+        models = {model: _model_view(home) for model, home in self.homes.items()}
+        return QueueView(tuple(waiting), models, tuple(swaps), rebuilding)
+
+    def _is_full(self) -> bool:
+        running = sum(len(home.streams) for home in self.homes.values())
+        return 0 < self.limits.streams_total <= running
+
+    def _is_blocked(self, home: Residence[K]) -> bool:
+        """Whether an overdue request that does not fit keeps everybody else out."""
+        return (
+            len(home.line) > 0
+            and home.line.level_of_next(home.fits) is None
+            and any(waiter.level is Level.OVERDUE for waiter in home.line.waiters)
+        )
+
+    def _drained_in(self, home: Residence[K], now: float) -> float:
+        rests = [self.forecast.remaining_s(s.facts, now - s.since) for s in home.streams.values()]
+        return max(rests, default=0.0)
+
+    def _ready_in(self, home: Residence[K], now: float) -> float:
+        load_s = self.forecast.load_s(home.model)
+        match home.phase:
+            case Phase.READY:
+                return 0.0
+            case Phase.COLD:
+                return load_s
+            case Phase.DRAINING | Phase.DRAINED:
+                return self._drained_in(home, now) + load_s
+            case Phase.WANTED:
+                swap = self.swaps.get(home.model)
+                if swap is None:
+                    return _rest_s(load_s, now - home.since)
+                victims = [self.homes[v] for v in swap.victims if v in self.homes]
+                if swap.begun and all(v.phase is not Phase.DRAINING for v in victims):
+                    drained = max((victim.since for victim in victims), default=home.since)
+                    return _rest_s(load_s, now - drained)
+                drain_s = max((self._drained_in(v, now) for v in victims), default=0.0)
+                due_in = max(0.0, due_at(swap, self.homes, self.limits) - now)
+                return (0.0 if swap.begun else due_in) + drain_s + load_s
+
+    def _after_a_swap(self, home: Residence[K], starts: list[float], now: float) -> list[float]:
+        """Put a full turn of the other model before those who would start after it is due."""
+        away = starts
+        for swap in self.swaps.values():
+            if swap.begun or home.model not in swap.victims or home.phase is not Phase.READY:
+                continue
+            due_in = due_at(swap, self.homes, self.limits) - now
+            turn_s = self._drained_in(home, now) + self.forecast.load_s(swap.model)
+            turn_s += self.limits.min_residence_s + self.forecast.load_s(home.model)
+            away = [start + turn_s if start > due_in else start for start in away]
+        return away
+
+    def _house_starts(self, order: list[Waiter[K]], now: float) -> list[float]:
+        """When *order* would start if only the cap on all streams counted."""
+        ahead: list[tuple[int, int, int, Facts]] = []
+        for home in self.homes.values():
+            if order and home.model != order[0].facts.model and home.phase is Phase.READY:
+                ranked = enumerate(home.line.ranking())
+                ahead += [(w.level, place, 0, w.facts) for place, w in ranked]
+        ahead += [(w.level, place, 1, w.facts) for place, w in enumerate(order)]
+        ahead.sort(key=lambda entry: entry[:3])
+        running = [
+            (stream.facts, now - stream.since)
+            for home in self.homes.values()
+            for stream in home.streams.values()
+        ]
+        facts = [entry[3] for entry in ahead]
+        starts = self.forecast.starts_s(self.limits.streams_total, running, facts)
+        return [start for start, entry in zip(starts, ahead, strict=True) if entry[2] == 1]
+
+
+def _rest_s(load_s: float, elapsed_s: float) -> float:
+    return max(load_s - elapsed_s, MIN_REMAINING_FRACTION * load_s)
+
+
+def _model_view(home: Residence[K]) -> ModelView:
+    leaving = sum(stream.leaving for stream in home.streams.values())
+    return ModelView(
+        phase=home.phase,
+        running=len(home.streams) - leaving,
+        leaving=leaving,
+        waiting=len(home.line),
+        slots=home.capacity.slots if home.capacity else None,
+    )

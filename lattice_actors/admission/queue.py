@@ -1,0 +1,418 @@
+"""Who runs, who waits, who is turned away. Pure: the caller brings the clock and the news.
+
+The state changes with each piece of news; `_settle` then draws every consequence that is due, in
+one order: grants, swaps that begin, models that have drained, models that are wanted or not any
+more. So it does not matter which news came first, and news that does not fit changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Generic
+
+import attrs
+
+from .fairness import Line
+from .forecast import Forecast
+from .outlook import Outlook, due_at
+from .refusals import MIN_RETRY_AFTER_S, Refusals
+from .residence import Residence, Stream, Swap
+from .verdicts import (
+    Cancel,
+    Capacity,
+    Drained,
+    Facts,
+    Granted,
+    K,
+    Limits,
+    Phase,
+    Prediction,
+    QueueView,
+    Refused,
+    Unwant,
+    Verdict,
+    Want,
+)
+
+
+@attrs.define(eq=False)
+class AdmissionQueue(Generic[K]):
+    """All waiting and running requests. Every method returns the verdicts it causes, in order.
+
+    A ticket gets exactly one `Granted` or `Refused`, or none if it left before. `now` is the
+    caller's monotonic clock in seconds and never goes back.
+
+    Start with *rebuilding* after a crash of the owner: nothing is granted or refused for want of
+    room until `begin`, so that each `census` can tell first what is running.
+    """
+
+    limits: Limits = attrs.field(factory=Limits)
+    forecast: Forecast = attrs.field(factory=Forecast)
+    rebuilding: bool = False
+    _homes: dict[str, Residence[K]] = attrs.field(init=False, factory=dict[str, Residence[K]])
+    _where: dict[K, str] = attrs.field(init=False, factory=dict[K, str])  # waiting and running
+    _swaps: dict[str, Swap] = attrs.field(init=False, factory=dict[str, Swap])  # by wanted model
+    _left: set[K] = attrs.field(init=False, factory=set[K])  # while rebuilding
+    _turns: int = attrs.field(init=False, default=0)
+
+    # --- news of requests ---
+
+    def enter(self, ticket: K, facts: Facts, now: float) -> list[Verdict[K]]:
+        """A request has come. It is granted, refused, or waits."""
+        if ticket in self._where:
+            return self._enter_again(ticket, now)
+        home = self._home(facts.model)
+        self._where[ticket] = facts.model
+        waiter = home.line.add(ticket, facts, now)
+        if self.rebuilding:
+            return []
+        verdicts = self._never_fitting(home, now)
+        if facts.deadline > now:  # else not even an idle model helps
+            verdicts += self._grants(now)
+        if ticket in home.line:
+            refusal = self._refusals().at_once(waiter, now)
+            if refusal is not None:
+                self._forget_waiter(ticket)
+                verdicts.append(refusal)
+        return verdicts + self._settle(now)
+
+    def leave(self, ticket: K, now: float) -> list[Verdict[K]]:
+        """The client has gone. Unknown and repeated tickets are nothing."""
+        if self.rebuilding:
+            self._left.add(ticket)  # a census may still name it
+        model = self._where.get(ticket)
+        if model is None:
+            return []
+        stream = self._homes[model].streams.get(ticket)
+        if stream is None:
+            self._forget_waiter(ticket)
+            return self._settle(now)
+        if stream.leaving:
+            return []
+        stream.leaving = True
+        return [Cancel(ticket)]
+
+    def ended(self, ticket: K, now: float) -> list[Verdict[K]]:
+        """The backend says that the stream is over: slot and memory are free."""
+        model = self._where.get(ticket)
+        if model is None or ticket not in self._homes[model].streams:
+            return []
+        self._forget_stream(ticket)
+        return self._settle(now)
+
+    def expire(self, now: float) -> list[Verdict[K]]:
+        """Refuse those whose wait is over, and begin the swaps that are due."""
+        late = [
+            waiter
+            for home in self._homes.values()
+            for waiter in home.line.waiters
+            if waiter.facts.gives_up_at <= now
+        ]
+        for waiter in late:
+            self._forget_waiter(waiter.ticket)
+        refusals = self._refusals()
+        verdicts: list[Verdict[K]] = [refusals.expired(waiter, now) for waiter in late]
+        return verdicts + self._settle(now)
+
+    @property
+    def next_deadline(self) -> float:
+        """When `expire` next has something to do, seconds; never is infinity.
+
+        Ageing needs no wake-up: it changes who is next, never whether somebody may go.
+        """
+        moments = [w.facts.gives_up_at for h in self._homes.values() for w in h.line.waiters]
+        if not self.rebuilding:
+            pending = (swap for swap in self._swaps.values() if not swap.begun)
+            moments += [due_at(swap, self._homes, self.limits) for swap in pending]
+        return min(moments, default=math.inf)
+
+    # --- news of models ---
+
+    def ready(self, model: str, capacity: Capacity, now: float) -> list[Verdict[K]]:
+        """*model* serves, with this *capacity* (again: the capacity has changed)."""
+        home = self._home(model)
+        home.capacity = capacity
+        # One that must go stays so, also when its engine has just been restarted.
+        if home.phase in (Phase.COLD, Phase.WANTED):
+            home.move(Phase.READY, now)
+            self._swaps.pop(model, None)
+        return self._never_fitting(home, now) + self._settle(now)
+
+    def loading(self, model: str, now: float) -> list[Verdict[K]]:
+        """The load has begun: it is not taken back, and its time counts from here. Optional."""
+        home = self._home(model)
+        if home.phase is Phase.WANTED:
+            home.load_begun = True
+            home.since = now
+            self._swaps.pop(model, None)
+        return []
+
+    def gone(self, model: str, now: float) -> list[Verdict[K]]:
+        """*model* holds no memory any more. Whoever waits for it makes it wanted again."""
+        self._clear(self._home(model), now)
+        return self._settle(now)
+
+    def failed(
+        self, model: str, code: str, message: str, retry_after_s: float | None, now: float
+    ) -> list[Verdict[K]]:
+        """*model* cannot be had now: everybody who waits for it is refused with this."""
+        home = self._home(model)
+        if retry_after_s is not None:
+            retry_after_s = max(MIN_RETRY_AFTER_S, retry_after_s)
+        verdicts: list[Verdict[K]] = []
+        for waiter in home.line.waiters:
+            self._forget_waiter(waiter.ticket)
+            facts = self._refusals().queue_facts(waiter, now)
+            verdicts.append(Refused(waiter.ticket, code, message, retry_after_s, facts))
+        self._clear(home, now)
+        return verdicts + self._settle(now)
+
+    def make_room(self, for_model: str, victims: Sequence[str], now: float) -> list[Verdict[K]]:
+        """To load *for_model*, *victims* must go: begin when it is fair to (docs/scheduling.md).
+
+        Asked for a model that nobody waits for, it answers `Unwant`.
+        """
+        home = self._home(for_model)
+        if home.phase in (Phase.COLD, Phase.WANTED):
+            known = self._swaps.get(for_model)
+            others = tuple(victim for victim in victims if victim != for_model)
+            self._swaps[for_model] = Swap(for_model, others)
+            if known is not None and known.begun:
+                self._begin(self._swaps[for_model], now)
+        return self._settle(now)
+
+    def drain(self, model: str, now: float) -> list[Verdict[K]]:
+        """*model* must go now, whoever waits for it."""
+        return [*self._drain(self._home(model), now), *self._settle(now)]
+
+    def remind(self, now: float) -> list[Verdict[K]]:
+        """The evictor has lost its memory: repeat what still matters. It plans its swaps anew."""
+        self._swaps = {m: s for m, s in self._swaps.items() if s.begun}
+        verdicts: list[Verdict[K]] = []
+        for home in self._homes.values():
+            if home.phase is Phase.WANTED:
+                verdicts.append(Want(home.model))
+            elif home.phase is Phase.DRAINED:
+                verdicts.append(Drained(home.model))
+        return verdicts + self._settle(now)
+
+    # --- after a crash of the owner ---
+
+    def census(
+        self,
+        model: str,
+        phase_ready: bool,
+        capacity: Capacity | None,
+        running: Sequence[tuple[K, Facts]],
+        now: float,
+    ) -> list[Verdict[K]]:
+        """What is true of *model*, from its own actor: what else was believed is forgotten."""
+        home = self._home(model)
+        if capacity is not None:
+            home.capacity = capacity
+        if not phase_ready and home.phase not in (Phase.COLD, Phase.WANTED):
+            home.move(Phase.COLD, now)
+        elif phase_ready and home.phase in (Phase.COLD, Phase.WANTED):
+            home.move(Phase.READY, now)
+            self._swaps.pop(model, None)
+        verdicts: list[Verdict[K]] = []
+        for ticket in set(home.streams) - {ticket for ticket, _ in running}:
+            self._forget_stream(ticket)
+        for ticket, facts in running:
+            verdicts += self._adopt(home, ticket, facts, now)
+        return verdicts + self._settle(now)
+
+    def begin_rebuilding(self, now: float) -> list[Verdict[K]]:
+        """Hold every decision back until `begin`, as the *rebuilding* flag does."""
+        self._age(now)
+        self.rebuilding = True
+        return []
+
+    def begin(self, now: float) -> list[Verdict[K]]:
+        """The last census is in: decide from here on."""
+        self.rebuilding = False
+        self._left.clear()
+        too_large = [v for home in self._homes.values() for v in self._never_fitting(home, now)]
+        return too_large + self._settle(now)
+
+    # --- for showing ---
+
+    def view(self, now: float) -> QueueView[K]:
+        self._age(now)
+        return self._outlook().view(now, rebuilding=self.rebuilding)
+
+    def predict(self, facts: Facts, now: float) -> Prediction:
+        """Where a request with these *facts* would stand if it came now. Changes nothing."""
+        self._age(now)
+        return self._outlook().predict(None, facts, now)
+
+    @property
+    def waiting(self) -> tuple[K, ...]:
+        """Tickets without a fate, by model, in order of entering."""
+        return tuple(w.ticket for home in self._homes.values() for w in home.line.waiters)
+
+    @property
+    def running(self) -> tuple[K, ...]:
+        """Granted tickets that have not ended, leaving ones too."""
+        return tuple(ticket for home in self._homes.values() for ticket in home.streams)
+
+    def __repr__(self) -> str:
+        ready = sum(home.phase is Phase.READY for home in self._homes.values())
+        shown = [
+            f"{len(self.running)} running",
+            f"{len(self.waiting)}/{self.limits.queue_max_total or 'any'} waiting",
+            f"{ready} of {len(self._homes)} models ready",
+        ]
+        if self._swaps:
+            shown.append("swapping to " + ", ".join(self._swaps))
+        if self.rebuilding:
+            shown.append("rebuilding")
+        return f"<AdmissionQueue {', '.join(shown)}>"
+
+    # --- consequences ---
+
+    def _settle(self, now: float) -> list[Verdict[K]]:
+        if self.rebuilding:
+            return []
+        # Grants first: a model that has just come serves before it can be told to go again.
+        return [*self._grants(now), *self._due_swaps(now), *self._drained(now), *self._wants(now)]
+
+    def _grants(self, now: float) -> list[Verdict[K]]:
+        self._age(now)
+        verdicts: list[Verdict[K]] = []
+        while not 0 < self.limits.streams_total <= len(self.running):
+            offers = [
+                (level, home.last_turn, home.model)
+                for home in self._homes.values()
+                if len(home.line) and (level := home.line.level_of_next(home.fits)) is not None
+            ]
+            if not offers:
+                break
+            home = self._homes[min(offers)[2]]
+            waiter = home.line.take(home.fits)
+            assert waiter is not None
+            self._turns += 1
+            home.last_turn = self._turns
+            home.streams[waiter.ticket] = Stream(waiter.facts, now)
+            verdicts.append(Granted(waiter.ticket, max(0.0, now - waiter.facts.arrived)))
+        return verdicts
+
+    def _due_swaps(self, now: float) -> list[Verdict[K]]:
+        verdicts: list[Verdict[K]] = []
+        for swap in list(self._swaps.values()):
+            if swap.begun or not len(self._homes[swap.model].line):
+                continue
+            if due_at(swap, self._homes, self.limits) <= now:
+                verdicts += self._begin(swap, now)
+        return verdicts
+
+    def _begin(self, swap: Swap, now: float) -> list[Verdict[K]]:
+        swap.begun = True
+        return [v for victim in swap.victims for v in self._drain(self._home(victim), now)]
+
+    def _drain(self, home: Residence[K], now: float) -> list[Verdict[K]]:
+        if home.phase is Phase.READY:
+            home.move(Phase.DRAINING, now)  # `_drained` tells when it is done
+            return []
+        # Nothing of it runs here. To be told again is to be answered again.
+        return [Drained(home.model)] if home.phase is not Phase.DRAINING else []
+
+    def _drained(self, now: float) -> list[Verdict[K]]:
+        done = [
+            home
+            for home in self._homes.values()
+            if home.phase is Phase.DRAINING and not home.streams
+        ]
+        for home in done:
+            home.move(Phase.DRAINED, now)
+        return [Drained(home.model) for home in done]
+
+    def _wants(self, now: float) -> list[Verdict[K]]:
+        verdicts: list[Verdict[K]] = []
+        for home in self._homes.values():
+            swap = self._swaps.get(home.model)
+            if len(home.line):
+                if home.phase is Phase.COLD:
+                    home.move(Phase.WANTED, now)
+                    verdicts.append(Want(home.model))
+            elif home.phase is Phase.WANTED or swap is not None:
+                if home.load_begun or (swap is not None and swap.begun):
+                    continue  # irrevocable: it will be there for the next one
+                self._swaps.pop(home.model, None)
+                if home.phase is Phase.WANTED:
+                    home.move(Phase.COLD, now)
+                verdicts.append(Unwant(home.model))
+        return verdicts
+
+    def _never_fitting(self, home: Residence[K], now: float) -> list[Verdict[K]]:
+        verdicts: list[Verdict[K]] = []
+        if self.rebuilding:
+            return verdicts
+        for waiter in home.line.waiters:
+            reason = home.never_fits(waiter.facts)
+            if reason is not None:
+                self._forget_waiter(waiter.ticket)
+                verdicts.append(self._refusals().too_large(waiter, reason, now))
+        return verdicts
+
+    # --- bookkeeping ---
+
+    def _enter_again(self, ticket: K, now: float) -> list[Verdict[K]]:
+        """Answer one whom a census already named; any other repetition is nothing."""
+        stream = self._homes[self._where[ticket]].streams.get(ticket)
+        if stream is None or not stream.adopted:
+            return []
+        stream.adopted = False
+        return [Granted(ticket, max(0.0, now - stream.facts.arrived))]
+
+    def _adopt(self, home: Residence[K], ticket: K, facts: Facts, now: float) -> list[Verdict[K]]:
+        if ticket in home.streams:
+            return []
+        verdicts: list[Verdict[K]] = []
+        waits = ticket in self._where
+        if waits:  # it runs already: that is its fate
+            self._forget_waiter(ticket)
+            verdicts.append(Granted(ticket, max(0.0, now - facts.arrived)))
+        self._where[ticket] = home.model
+        stream = home.streams[ticket] = Stream(facts, now, adopted=not waits)
+        if ticket in self._left:
+            stream.leaving = True
+            verdicts.append(Cancel(ticket))
+        return verdicts
+
+    def _clear(self, home: Residence[K], now: float) -> None:
+        """Forget all that was in memory: the model's streams can only be over."""
+        for ticket in list(home.streams):
+            self._forget_stream(ticket)
+        if home.phase is not Phase.COLD:
+            home.move(Phase.COLD, now)
+        self._swaps.pop(home.model, None)
+        for swap in list(self._swaps.values()):
+            if home.model not in swap.victims or swap.begun:
+                continue
+            swap.victims = tuple(victim for victim in swap.victims if victim != home.model)
+            if not swap.victims:
+                del self._swaps[swap.model]  # there is nothing left to decide
+
+    def _forget_waiter(self, ticket: K) -> None:
+        self._homes[self._where.pop(ticket)].line.remove(ticket)
+
+    def _forget_stream(self, ticket: K) -> None:
+        del self._homes[self._where.pop(ticket)].streams[ticket]
+
+    def _outlook(self) -> Outlook[K]:
+        return Outlook(self.limits, self.forecast, self._homes, self._swaps)
+
+    def _refusals(self) -> Refusals[K]:
+        return Refusals(self._outlook())
+
+    def _age(self, now: float) -> None:
+        for home in self._homes.values():
+            home.line.age(now)
+
+    def _home(self, model: str) -> Residence[K]:
+        home = self._homes.get(model)
+        if home is None:
+            home = self._homes[model] = Residence(model, Line(self.limits.ageing_s))
+        return home

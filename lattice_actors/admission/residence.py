@@ -1,0 +1,132 @@
+"""One model as admission sees it: its phase, its streams, and when a swap may begin. Pure.
+
+    COLD -> WANTED -> READY -> DRAINING -> DRAINED -> COLD
+
+Besides: a preload goes COLD -> READY, a load nobody waits for or that fails WANTED -> COLD, and a
+model whose memory is suddenly free goes to COLD from anywhere.
+"""
+
+from __future__ import annotations
+
+from typing import Generic
+
+import attrs
+
+from .fairness import Line
+from .verdicts import Capacity, Facts, K, Phase
+
+MOVES: dict[Phase, frozenset[Phase]] = {
+    Phase.COLD: frozenset({Phase.WANTED, Phase.READY}),
+    Phase.WANTED: frozenset({Phase.READY, Phase.COLD}),
+    Phase.READY: frozenset({Phase.DRAINING, Phase.COLD}),
+    Phase.DRAINING: frozenset({Phase.DRAINED, Phase.COLD}),
+    Phase.DRAINED: frozenset({Phase.COLD}),
+}
+ASSUMED_SLOTS = 8  # of a model that was never ready, for predictions only: the default setting
+KV_BLOCK_TOKENS = 256  # the batch's cache grows in steps of this (mlx-lm's cache step)
+
+
+def kv_bytes(streams: int, longest_tokens: float, capacity: Capacity) -> float:
+    """Memory of a batch: as many rows as streams, each as long as the longest, rounded up."""
+    blocks = -(-longest_tokens // KV_BLOCK_TOKENS)
+    return streams * blocks * KV_BLOCK_TOKENS * capacity.kv_bytes_per_token
+
+
+@attrs.define(eq=False)
+class Stream:
+    """One granted ticket that has not ended."""
+
+    facts: Facts
+    since: float
+    leaving: bool = False  # its client has gone, its backend has not yet said so
+    adopted: bool = False  # learnt from a census: who asked has not been answered here
+
+    @property
+    def tokens(self) -> float:
+        """How long its row of the cache may become."""
+        return self.facts.prompt_tokens + self.facts.max_tokens
+
+
+@attrs.define(eq=False)
+class Residence(Generic[K]):
+    """One model: who runs on it, who waits for it."""
+
+    model: str
+    line: Line[K]
+    phase: Phase = Phase.COLD
+    since: float = 0.0  # when the phase began
+    capacity: Capacity | None = None  # the last one known; it outlives the residence
+    streams: dict[K, Stream] = attrs.field(factory=dict[K, Stream])
+    last_turn: int = 0  # of the grants over all models: models take turns
+    load_begun: bool = False  # WANTED, and it can no longer be taken back
+
+    def move(self, phase: Phase, now: float) -> None:
+        """Go to *phase*. Raises ValueError for a move that is not in the table."""
+        if phase not in MOVES[self.phase]:
+            raise ValueError(f"{self.model}: {self.phase.name} cannot become {phase.name}")
+        self.phase = phase
+        self.since = now
+        self.load_begun = False
+
+    def fits(self, facts: Facts) -> bool:
+        """Whether one more stream can run now. Leaving streams still hold slot and memory."""
+        capacity = self.capacity
+        if self.phase is not Phase.READY or capacity is None:
+            return False
+        if capacity.slots and len(self.streams) >= capacity.slots:
+            return False
+        if not capacity.kv_budget_bytes:
+            return True
+        longest = max(
+            facts.prompt_tokens + facts.max_tokens,
+            *(stream.tokens for stream in self.streams.values()),
+            0.0,
+        )
+        return kv_bytes(len(self.streams) + 1, longest, capacity) <= capacity.kv_budget_bytes
+
+    def never_fits(self, facts: Facts) -> str | None:
+        """Say why the request can never run here, or None.
+
+        Before the model is loaded only `max_tokens` counts: the prompt is not tokenised yet.
+        """
+        capacity = self.capacity
+        if capacity is None:
+            return None
+        context = capacity.context_tokens
+        if context is not None and facts.max_tokens > context:
+            return (
+                f"max_tokens is {facts.max_tokens}, "
+                f"but {self.model} has a context of {context} tokens"
+            )
+        prompt = facts.prompt_tokens if self.phase is Phase.READY else 0.0
+        needed = kv_bytes(1, prompt + facts.max_tokens, capacity)
+        if capacity.kv_budget_bytes and needed > capacity.kv_budget_bytes:
+            return (
+                f"about {prompt:.0f} prompt tokens and {facts.max_tokens} max_tokens need "
+                f"{needed:.0f} bytes of cache, but {self.model} has {capacity.kv_budget_bytes}"
+            )
+        return None
+
+    def slots_for(self, longest_tokens: float) -> int:
+        """How many streams of such a length fit at once; 0: no cap."""
+        if self.capacity is None:
+            return ASSUMED_SLOTS
+        row = kv_bytes(1, longest_tokens, self.capacity)
+        if not self.capacity.kv_budget_bytes or row <= 0:
+            return self.capacity.slots
+        by_memory = max(1, int(self.capacity.kv_budget_bytes // row))
+        return min(self.capacity.slots or by_memory, by_memory)
+
+    def __repr__(self) -> str:
+        slots = self.capacity.slots if self.capacity else "?"
+        running = f"{len(self.streams)}/{slots} running"
+        return f"<Residence {self.model} {self.phase.value}, {running}, {len(self.line)} waiting>"
+
+
+@attrs.define(eq=False)
+class Swap:
+    """To load `model`, `victims` must go. Once begun it is irrevocable."""
+
+    model: str
+    victims: tuple[str, ...]
+    begun: bool = False
