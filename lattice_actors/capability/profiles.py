@@ -112,7 +112,7 @@ def parse_profiles(
     except RecursionError:
         raise ValueError("nested too deeply") from None
     top = _object(loaded, "a profiles file")
-    patterns = top.get("patterns") or []
+    patterns = [] if top.get("patterns") is None else top["patterns"]
     if not isinstance(patterns, list):
         raise ValueError("patterns: expected a list")  # noqa: TRY004 - one error for the caller
     read: list[tuple[str, Values]] = []
@@ -122,7 +122,7 @@ def parse_profiles(
         if not isinstance(substring, str) or not fold(substring):
             raise ValueError(f"{place}.substring: expected a text")
         read.append((fold(substring), _values(pattern.get("profile"), f"{place}.profile")))
-    aliases = _object(top.get("aliases") or {}, "aliases")
+    aliases = _object({} if top.get("aliases") is None else top["aliases"], "aliases")
     return Profiles(
         _values(top.get("defaults"), "defaults"),
         tuple(read),

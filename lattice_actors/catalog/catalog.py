@@ -17,7 +17,7 @@ import trio
 from lattice_actors.capability.preference import Preferences
 from lattice_actors.capability.profiles import Profile, Profiles
 from lattice_actors.capability.question import Ask, Rules
-from lattice_actors.errors import ActorRestarted, Unavailable
+from lattice_actors.errors import ActorRestarted, MailboxFull, Unavailable
 from lattice_actors.mailbox import Mailbox, Reply
 
 from .entry import Kind, ModelEntry, Snapshot
@@ -27,7 +27,15 @@ from .world import Diff, Runtime, World, difference
 M = TypeVar("M", bound="Look | Rescan | SetDefault")
 T = TypeVar("T")
 
-__all__ = ["CatalogActor", "CatalogHandle", "CatalogMemory", "Diff", "Runtime", "World"]
+__all__ = [
+    "CatalogActor",
+    "CatalogHandle",
+    "CatalogMemory",
+    "Diff",
+    "Message",
+    "Runtime",
+    "World",
+]
 
 log = structlog.get_logger(__name__)
 
@@ -190,7 +198,10 @@ class CatalogActor:
 
     def _answer(self, message: Look | SetDefault) -> None:
         if self._memory.snapshot is None:
-            self._early.append(message)
+            if len(self._early) < self._mailbox.limit:
+                self._early.append(message)
+            else:
+                message.reply.fail(MailboxFull("the models are still being scanned"))
             return
         match message:
             case Look():

@@ -33,6 +33,13 @@ def conversation_keys(principal: str, messages: Sequence[Any]) -> ConversationKe
     itself is left out: clients send it back changed, shortened or not at all. A request that
     goes on after its last user message (tool results) is still in the same turn.
     """
+    try:
+        return _keys(principal, messages)
+    except RecursionError:  # nested too deeply to be hashed: a conversation like no other
+        return ConversationKeys(None, None)
+
+
+def _keys(principal: str, messages: Sequence[Any]) -> ConversationKeys:
     users = [at for at, one in enumerate(messages) if _role(one) == "user"]
     if not users:
         return ConversationKeys(None, None)
