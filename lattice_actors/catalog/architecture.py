@@ -30,6 +30,7 @@ _ENCODERS = frozenset(
     }
 )
 _EMBEDDING_NAME = re.compile(r"(^|[/_\-. ])(embed|embeddings?|nomic-embed|bge|e5|gte)([/_\-. ]|$)")
+_MODEL_CLASS = re.compile(r"^class Model\b|^from .* import .*\bModel\b|^Model\s*=", re.MULTILINE)
 _CLASSIFIER = re.compile(r"For\w*(Classification|QuestionAnswering|Reward\w*|MaskedLM)$")
 
 
@@ -52,8 +53,7 @@ def kind_of(name: str, config: Mapping[str, Any], is_sentence_transformer: bool)
         return Kind.EMBEDDING
     if find_spec("mlx_lm") is None:
         raise BrokenModel("mlx-lm is not installed")
-    if not _known(model_type, tuple(architectures)):
-        raise BrokenModel(f"mlx-lm does not know the architecture {model_type!r}")
+    _check_known(model_type, tuple(architectures))
     return Kind.EMBEDDING if embeds else Kind.CHAT
 
 
@@ -92,32 +92,61 @@ def has_vision(config: Mapping[str, Any]) -> bool:
     return any(config.get(key) is not None for key in _VISION_KEYS)
 
 
-def _known(model_type: str, architectures: tuple[str, ...]) -> bool:
+def _check_known(model_type: str, architectures: tuple[str, ...]) -> None:
     """Look the module up as ``mlx_lm.utils._get_classes`` does."""
     by_type, by_architecture = _remapping()
+    module = by_type.get(model_type, model_type)
     for architecture in architectures:
-        if (model_type, architecture) in by_architecture:
-            return _has_model(by_architecture[model_type, architecture])
-    return _has_model(by_type.get(model_type, model_type))
+        module = by_architecture.get((model_type, architecture), module)
+    if not has_model(module):
+        raise BrokenModel(f"mlx-lm does not know the architecture {model_type!r}")
+    if (package := missing_package(module)) is not None:
+        raise BrokenModel(f"mlx-lm needs the package {package} for {model_type!r}")
 
 
 @cache
-def _has_model(module: str) -> bool:
-    files = _mlx_lm() / "models"
-    if module not in {file.stem for file in files.glob("*.py")}:
+def has_model(module: str) -> bool:
+    """Return whether ``mlx_lm.models`` has *module* and it holds a model.
+
+    Beside the architectures lie modules such as cache.py and base.py.
+    """
+    if module not in {file.stem for file in _models().glob("*.py")}:
         return False
-    # Beside the architectures lie modules such as cache.py and base.py: no model in them.
-    text = (files / f"{module}.py").read_text("utf-8")
-    return (
-        re.search(r"^class Model\b|^from .* import .*\bModel\b|^Model\s*=", text, re.M) is not None
-    )
+    text = (_models() / f"{module}.py").read_text("utf-8")
+    return _MODEL_CLASS.search(text) is not None
+
+
+@cache
+def missing_package(module: str) -> str | None:
+    """Return a package that *module* imports and that is not installed."""
+    tree = ast.parse((_models() / f"{module}.py").read_text("utf-8"))
+    for node in _at_import(tree.body):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names = [node.module]
+        else:
+            continue
+        for name in names:
+            package = name.partition(".")[0]
+            if find_spec(package) is None:
+                return package
+    return None
+
+
+def _at_import(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Yield what runs when a module is imported; mlx-lm tries for some packages and then exits."""
+    for node in body:
+        yield node
+        if isinstance(node, ast.Try):
+            yield from _at_import(node.body)
 
 
 @cache
 def _remapping() -> tuple[dict[str, str], dict[tuple[str, str], str]]:
     """Return `MODEL_REMAPPING` and `MODEL_ARCHITECTURE_REMAPPING` of mlx_lm/utils.py."""
     tables: dict[str, Any] = {}
-    for node in ast.parse((_mlx_lm() / "utils.py").read_text("utf-8")).body:
+    for node in ast.parse((_models().parent / "utils.py").read_text("utf-8")).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             name = node.targets[0].id
             if name in {"MODEL_REMAPPING", "MODEL_ARCHITECTURE_REMAPPING"}:
@@ -126,11 +155,11 @@ def _remapping() -> tuple[dict[str, str], dict[tuple[str, str], str]]:
 
 
 @cache
-def _mlx_lm() -> Path:
+def _models() -> Path:
     spec = find_spec("mlx_lm")  # of a top-level package: finds it without importing it
     assert spec is not None
     assert spec.submodule_search_locations is not None
-    return Path(next(iter(spec.submodule_search_locations)))
+    return Path(next(iter(spec.submodule_search_locations))) / "models"
 
 
 def _levels(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -18,6 +18,7 @@ import pytest
 from lattice_actors.catalog.discovery import default_root, examine, roots, scan, single
 from lattice_actors.catalog.entry import Kind, ModelEntry, Unusable
 
+ROOT = Path(__file__).resolve().parents[2]  # what `python -c` imports from
 LLAMA: dict[str, Any] = {
     "model_type": "llama",
     "architectures": ["LlamaForCausalLM"],
@@ -269,6 +270,7 @@ def test_an_embedding_model_is_told_by_its_files_and_architecture(tmp_path: Path
         ({"model_type": 5}, "config.json names no model_type"),
         ({"model_type": "whisper"}, "mlx-lm does not know the architecture 'whisper'"),
         ({"model_type": "cache"}, "mlx-lm does not know the architecture 'cache'"),
+        (LLAMA | {"model_type": "olmo"}, "mlx-lm needs the package hf_olmo for 'olmo'"),
         ({"model_type": "../utils"}, "mlx-lm does not know the architecture '../utils'"),
         (LLAMA | {"model_file": "own.py"}, "needs code of its own (model_file)"),
         (LLAMA | {"architectures": ["LlamaForSequenceClassification"]}, "is a classifier"),
@@ -326,4 +328,24 @@ def test_looking_never_imports_mlx(tmp_path: Path) -> None:
         "assert not [name for name in sys.modules if name.startswith('mlx')]\n"
     )
 
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60, cwd=ROOT)
+
+
+def test_what_is_called_known_can_be_imported_and_nothing_else(tmp_path: Path) -> None:
+    """Against the real thing, in a process of its own: some of these modules end it."""
+    program = (
+        "import importlib, pathlib, sys\n"
+        "import mlx_lm.models\n"
+        "from lattice_actors.catalog.architecture import has_model, missing_package\n"
+        "for file in pathlib.Path(mlx_lm.models.__path__[0]).glob('*.py'):\n"
+        "    name = file.stem\n"
+        "    try:\n"
+        "        module = importlib.import_module('mlx_lm.models.' + name)\n"
+        "        real = hasattr(module, 'Model') and hasattr(module, 'ModelArgs')\n"
+        "    except (ImportError, SystemExit):\n"
+        "        real = False\n"
+        "    said = has_model(name) and missing_package(name) is None\n"
+        "    assert said == real, (name, said, real)\n"
+    )
+
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120, cwd=ROOT)
