@@ -52,7 +52,7 @@ def prepare() -> str:
     """
     if sys.platform == "darwin":
         return "metal" if platform.machine() == "arm64" else "accelerate"
-    _skip_compiling_without_compiler()
+    _skip_compiling_on_cpu()
     try:
         return _global_blas() or _load_first()
     except Exception as error:  # noqa: BLE001 - slow is better than no engine
@@ -63,9 +63,14 @@ def prepare() -> str:
         return "reference"
 
 
-def _skip_compiling_without_compiler() -> None:
-    # Without g++ the first compiled function would raise in the middle of an answer.
-    if shutil.which("g++") is None:
+def _skip_compiling_on_cpu() -> None:
+    """Keep MLX from running g++ in the middle of an answer.
+
+    Its CPU backend builds fused kernels on first use: 1 to 4 s each, in a folder shared by all
+    processes, for no speed that could be measured (docs/platforms.md).
+    """
+    with suppress(importlib.metadata.PackageNotFoundError):
+        importlib.metadata.version("mlx-cpu")
         os.environ.setdefault("MLX_DISABLE_COMPILE", "1")
 
 
