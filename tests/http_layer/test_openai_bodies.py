@@ -110,6 +110,24 @@ def test_a_huge_body_is_parsed_or_refused_quickly(body: bytes) -> None:
     assert time.perf_counter() - started < 2.0
 
 
+def test_an_object_has_a_bounded_number_of_fields() -> None:
+    many = {f"x{index}": 1 for index in range(300)}
+
+    assert len(chat(**dict(list(many.items())[:250])).ignored) == 250
+    for fields in (many, {"queue": many}):
+        error = refused(parse_chat, json.dumps({"messages": HELLO, **fields}).encode())
+        assert "more than 256 fields" in error.message
+
+
+def test_only_messages_and_prompt_may_be_large() -> None:
+    large = "x" * 2_000_000
+
+    assert chat(messages=[{"role": "user", "content": large}]).text_chars == 2_000_000
+    assert completion(prompt=large).text_chars == 2_000_000
+    error = refused(parse_chat, json.dumps({"messages": HELLO, "metadata": large}).encode())
+    assert "beside messages and prompt" in error.message
+
+
 # --- the fields of chat -------------------------------------------------------------------------
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lattice_http import sse
@@ -57,6 +57,9 @@ def test_a_name_that_would_break_the_frame_is_refused(name: str) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=[])))
+@example("a\rdata: b\r\r")
+@example("a\ndata: b\n\n")
+@example("a\r\ndata: b")
 def test_no_comment_ever_becomes_an_event(text: str) -> None:
     frame = sse.comment(text)
 
