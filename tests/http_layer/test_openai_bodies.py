@@ -111,7 +111,7 @@ def test_a_huge_body_is_parsed_or_refused_quickly(body: bytes) -> None:
 
 
 def test_an_object_has_a_bounded_number_of_fields() -> None:
-    many = {f"x{index}": 1 for index in range(300)}
+    many: dict[str, Any] = {f"x{index}": 1 for index in range(300)}
 
     assert len(chat(**dict(list(many.items())[:250])).ignored) == 250
     for fields in (many, {"queue": many}):
