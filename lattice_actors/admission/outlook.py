@@ -12,7 +12,8 @@ from typing import Generic
 
 import attrs
 
-from .fairness import Line, Waiter
+from .deficit import Waiter
+from .fairness import Line
 from .forecast import MIN_REMAINING_FRACTION, Forecast
 from .residence import Residence, Swap
 from .verdicts import (

@@ -54,6 +54,7 @@ class AdmissionQueue(Generic[K]):
     _where: dict[K, str] = attrs.field(init=False, factory=dict[K, str])  # waiting and running
     _swaps: dict[str, Swap] = attrs.field(init=False, factory=dict[str, Swap])  # by wanted model
     _left: set[K] = attrs.field(init=False, factory=set[K])  # while rebuilding
+    _must_go: list[str] = attrs.field(init=False, factory=list[str])  # while rebuilding
     _turns: int = attrs.field(init=False, default=0)
 
     # --- news of requests ---
@@ -184,6 +185,9 @@ class AdmissionQueue(Generic[K]):
 
     def drain(self, model: str, now: float) -> list[Verdict[K]]:
         """*model* must go now, whoever waits for it."""
+        if self.rebuilding:
+            self._must_go.append(model)  # what runs there is not known yet
+            return []
         return [*self._drain(self._home(model), now), *self._settle(now)]
 
     def remind(self, now: float) -> list[Verdict[K]]:
@@ -233,8 +237,11 @@ class AdmissionQueue(Generic[K]):
         """The last census is in: decide from here on."""
         self.rebuilding = False
         self._left.clear()
-        too_large = [v for home in self._homes.values() for v in self._never_fitting(home, now)]
-        return too_large + self._settle(now)
+        verdicts = [v for home in self._homes.values() for v in self._never_fitting(home, now)]
+        for model in self._must_go:
+            verdicts += self._drain(self._home(model), now)
+        self._must_go.clear()
+        return verdicts + self._settle(now)
 
     # --- for showing ---
 

@@ -8,7 +8,7 @@ import attrs
 
 from lattice_actors.errors import QueueFacts
 
-from .fairness import Waiter
+from .deficit import Waiter
 from .outlook import Outlook
 from .residence import Residence
 from .verdicts import Facts, K, Phase, Refused

@@ -8,7 +8,8 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lattice_actors.admission.fairness import QUANTUM_TOKENS, DeficitRing, Line, Waiter
+from lattice_actors.admission.deficit import QUANTUM_TOKENS, DeficitRing, Waiter
+from lattice_actors.admission.fairness import Line
 from lattice_actors.admission.verdicts import Class, Facts, Level
 
 CLASSES = st.sampled_from(Class)
@@ -110,6 +111,38 @@ def test_overdue_keys_take_turns_and_each_keeps_its_own_order() -> None:
     line.age(5.0)
 
     assert [w.ticket for w in line.ranking()] == ["a1", "b1", "a2", "b2", "a3"]
+
+
+def overdue_ann(klass: Class) -> Line[str]:
+    """Two overdue requests of ann; whoever comes next is not."""
+    line = Line[str](ageing_s=1.0)
+    for ticket in ("a1", "a2", "a3"):
+        line.add(ticket, facts(key="ann", klass=klass, arrived=0.0), 0.0)
+    line.age(5.0)
+    assert line.take(anybody) is not None
+    return line
+
+
+def test_a_key_in_no_hurry_takes_its_turn_between_the_overdue_of_another() -> None:
+    line = overdue_ann(Class.NORMAL)
+    line.add("b1", facts(key="bob", arrived=5.0), 5.0)
+    line.add("b2", facts(key="bob", arrived=5.0), 5.0)
+
+    assert [w.ticket for w in line.ranking()] == ["a2", "b1", "a3", "b2"]
+
+
+def test_a_less_urgent_class_waits_until_nobody_is_overdue() -> None:
+    line = overdue_ann(Class.NORMAL)
+    line.add("b1", facts(key="bob", klass=Class.BATCH, arrived=5.0), 5.0)
+
+    assert [w.ticket for w in line.ranking()] == ["a2", "a3", "b1"]
+
+
+def test_ones_own_urgent_requests_do_not_pass_ones_own_overdue_ones() -> None:
+    line = overdue_ann(Class.BATCH)
+    line.add("urgent", facts(key="ann", klass=Class.INTERACTIVE, arrived=5.0), 5.0)
+
+    assert [w.ticket for w in line.ranking()] == ["a2", "a3", "urgent"]
 
 
 @given(
@@ -218,8 +251,9 @@ def test_the_ranking_is_the_order_of_service_and_leaves_no_trace(
 
     ranked = [waiter.ticket for waiter in line.ranking()]
 
-    levels = [waiter.level for waiter in line.ranking()]
-    assert levels == sorted(levels)
+    for key in "abc":  # between keys there are turns, but inside one the order is strict
+        overdue = [w.level is Level.OVERDUE for w in line.ranking() if w.facts.key == key]
+        assert overdue == sorted(overdue, reverse=True)
     assert sorted(ranked) == sorted(w.ticket for w in line.waiters)
     assert served(line) == ranked
 
