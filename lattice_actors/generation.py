@@ -53,6 +53,7 @@ class Job:
 
     prompt: Prompt
     max_tokens: int  # ceiling of generated tokens, >= 1
+    shorten: bool = False  # max_tokens was not asked for: less is fine where the context ends
     sampling: Sampling = Sampling()
     stop: tuple[str, ...] = ()
     context_tokens: int | None = None  # prompt + max_tokens + trim_buffer must fit; None: model's
@@ -100,6 +101,3 @@ class Finish:
     reason: FinishReason
     usage: Usage
     trimmed_messages: int = 0  # how many turns were dropped to fit the context
-
-
-StreamEvent = Prefill | Delta | Finish

@@ -14,7 +14,7 @@ import attrs
 import trio
 
 from .errors import Busy, LatticeError
-from .generation import Delta, Finish, Prefill, StreamEvent, Usage
+from .generation import Delta, Finish, Prefill, Usage
 
 MERGE_AFTER = 256  # pieces: about ten seconds of a fast model; more only means a slow reader
 MAX_UNREAD_BYTES = 64 * 1024  # UTF-8 text; a reader this far behind is not reading
@@ -96,24 +96,23 @@ class TokenStream:
         self.first_delta_at, self.prefill = math.nan, None
         return True
 
-    async def receive(self) -> StreamEvent:
-        """Return the next `Delta`, and at the end the `Finish`.
+    async def receive(self) -> list[Delta | Finish]:
+        """Return all that is unread, at least one event; a `Finish` is always the last.
 
         Raises:
             LatticeError: what the stream failed with.
             trio.EndOfChannel: after the `Finish`.
         """
-        while True:
-            if self._events:
-                await trio.lowlevel.checkpoint()
-                event = self._events.popleft()
-                if isinstance(event, Delta):
-                    self._unread_bytes -= len(event.text.encode())
-                    self.delivered = True
-                return event
+        while not self._events:
             if self._error is not None:
                 raise self._error
             if self._ended:
                 raise trio.EndOfChannel
             self._news = trio.Event()
             await self._news.wait()
+        await trio.lowlevel.checkpoint()
+        unread = list(self._events)
+        self._events.clear()
+        self._unread_bytes = 0
+        self.delivered = True
+        return unread

@@ -33,11 +33,11 @@ from .ticket import Backend, Ticket
 from .verdicts import (
     Cancel,
     Capacity,
+    Class,
     Drained,
     Facts,
     Granted,
     Phase,
-    Prediction,
     QueueView,
     Refused,
     Unwant,
@@ -159,12 +159,22 @@ class View:
     reply: Reply[QueueView[Ticket]]
 
 
+@attrs.frozen
+class Fate:
+    """How a ticket would fare, if it came now. *load_s* is in *wait_s* where it is needed."""
+
+    klass: Class
+    position: int
+    wait_s: float
+    load_s: float
+
+
 @attrs.frozen(eq=False)
 class Predict:
-    """How would this ticket fare, if it came now?"""
+    """How would this ticket fare?"""
 
     ticket: Ticket
-    reply: Reply[Prediction]
+    reply: Reply[Fate]
 
 
 @attrs.frozen(eq=False)
@@ -235,7 +245,7 @@ class AdmissionHandle:
         """The queue as it is now, for people."""
         return await self._mailbox.ask_anew(View)
 
-    async def predict(self, ticket: Ticket) -> Prediction:
+    async def predict(self, ticket: Ticket) -> Fate:
         """How *ticket* would fare. No side effects."""
         return await self._mailbox.ask_anew(lambda reply: Predict(ticket, reply))
 
@@ -335,7 +345,9 @@ class AdmissionActor:
             case View(reply):
                 reply.send(queue.view(now))
             case Predict(ticket, reply):
-                reply.send(queue.predict(self._facts(ticket), now))
+                seen = queue.predict(self._facts(ticket), now)
+                load_s = self._forecast.load_s(ticket.model)
+                reply.send(Fate(seen.klass, seen.position, seen.wait_s, load_s))
             case Outlook(reply):
                 reply.send(self._outlook(now))
             case _:

@@ -56,6 +56,7 @@ class Gen(Frame, frozen=True, tag="gen"):
     context_tokens: int | None = None
     trim: bool = False
     trim_buffer: int = 8
+    shorten: bool = False  # lower max_tokens to what the context leaves, instead of refusing
 
 
 class Cancel(Frame, frozen=True, tag="cancel"):

@@ -158,6 +158,7 @@ class EngineProcess:
             sock = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
             try:
                 self._process = await self._spawn(theirs)
+                theirs.close()  # else the end of the engine would not be the end of the socket
                 self.pid = self._process.pid
                 self._vitals = Vitals(self.load_silence_s, trio.current_time())
                 with self._scope:
@@ -374,6 +375,7 @@ def _gen(rid: int, job: Job) -> frames.Gen:
         context_tokens=job.context_tokens,
         trim=job.trim,
         trim_buffer=job.trim_buffer,
+        shorten=job.shorten,
     )
     match job.prompt:
         case Chat(messages, options):

@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # they import mlx, which must not happen before `Hello` and t
 
 EXIT_BAD_FRAME = 4
 EXIT_STEPS_FAIL = 5
+GATHER_S = 0.01  # a burst of requests is worth one common prefill, not one for the first alone
 LOOK_FOR_PARENT_S = 5.0  # only matters if some other process keeps the gateway's socket open
 OFFLINE = {
     "HF_HUB_OFFLINE": "1",  # a model is a directory here; nothing may be fetched behind our back
@@ -98,7 +99,10 @@ class Worker:
             self._before_load(load)
         batch = self._load(load)
         while True:
-            self._take_news(batch, wait=not batch)
+            idle = not batch
+            self._take_news(batch, wait=idle)
+            if idle and batch:
+                self._gather(batch)
             if batch:
                 self._step(batch)
 
@@ -211,6 +215,15 @@ class Worker:
                 self._handle(batch, self._news.get_nowait())
         except Empty:
             pass
+
+    def _gather(self, batch: Batch) -> None:
+        """Before the first step after a rest, wait for what is being tokenised already."""
+        until = time.monotonic() + GATHER_S
+        while self._tokenising and (left_s := until - time.monotonic()) > 0:
+            try:
+                self._handle(batch, self._news.get(timeout=left_s))
+            except Empty:
+                return
 
     def _handle(self, batch: Batch, news: News) -> None:
         match news:

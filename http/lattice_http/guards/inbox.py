@@ -41,6 +41,11 @@ class Inbox:
     _gone: ASGIReceiveEvent | None = attrs.field(init=False, default=None)
     _moved: trio.Event = attrs.field(init=False, factory=trio.Event)
 
+    @property
+    def left(self) -> bool:
+        """The client is gone, or the app is."""
+        return self._gone is not None
+
     async def put(self, message: ASGIReceiveEvent) -> None:
         """Add *message*; wait while ten are unread. After a disconnect, drop it.
 
@@ -108,6 +113,8 @@ class ConnectionTasks:
         inbox: Inbox,
         send: Callable[[ASGISendEvent | None], Awaitable[None]],
     ) -> None:
+        if inbox.left:
+            return  # asked and left in one breath, as in a rapid reset: not worth a start
         try:
             await _handle(
                 app,

@@ -155,13 +155,15 @@ class ChunkEncoder(_Frames):
         choice["delta"] = {"role": "assistant", "content": ""}
         self._prefix, _ = self._split(choice, "delta", "content")
 
-    def delta(self, text: str) -> bytes:
-        """Return the next piece of text."""
+    def delta(self, text: str, index: int = 0) -> bytes:
+        """Return the next piece of text; a chat has one answer, so *index* is 0."""
+        assert index == 0
         prefix, self._prefix = self._prefix, self._later_prefix
         return prefix + encode_text(text) + self._suffix
 
-    def finish(self, reason: FinishReason) -> bytes:
+    def finish(self, reason: FinishReason, index: int = 0) -> bytes:
         """Return the chunk that says why the answer ended."""
+        assert index == 0
         empty = self._prefix is not self._later_prefix  # not one piece: the role is still owed
         delta = {"role": "assistant", "content": ""} if empty else {}
         return self._last(delta, _REASONS[reason], {})

@@ -1,0 +1,203 @@
+"""Looking at the scheduler and steering it: plan, queue, state, models, requests."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import attrs
+from quart import Blueprint, Response, request
+
+from lattice_actors.admission.ticket import Ticket
+from lattice_actors.admission.verdicts import Phase, QueueView
+from lattice_actors.capability.question import NoRoute
+from lattice_actors.errors import ModelNotFound, NotFound
+from lattice_actors.residency.model import ModelView
+from lattice_actors.supervisor import ActorView
+
+from .asking import body_of, caller_of, json_response, typed_errors
+from .gateway import Gateway, Prompted
+from .openai.bodies import parse_json
+from .openai.chat import parse_chat
+from .openai.completions import parse_completion
+from .openai.routes import of_chat, of_completion
+
+
+def admin_routes(gateway: Gateway) -> Blueprint:
+    """Return the routes for operators and for agents that plan."""
+    routes = Blueprint("admin", __name__)
+    lattice = gateway.lattice
+
+    @routes.post("/v1/plan")
+    @typed_errors
+    async def plan() -> Response:
+        prompted = _prompted(await body_of(request))
+        return json_response(await _plan(gateway, prompted))
+
+    @routes.get("/v1/queue")
+    @typed_errors
+    async def queue() -> Response:
+        return json_response(_queue(await lattice.admission.view()))
+
+    @routes.get("/v1/state")
+    @typed_errors
+    async def state() -> Response:
+        view = await lattice.evictor.view()
+        shown = [handle.view for handle in lattice.models.all()]
+        return json_response(
+            {
+                "actors": [_actor(actor) for actor in lattice.actors()],
+                "models": [_model(one, view.draining, view.pinned) for one in shown if one],
+                "memory": {
+                    "reserved_bytes": view.reserved_bytes,
+                    "budget_bytes": view.budget_bytes,
+                    "max_models": view.max_models,
+                },
+                "queue": _queue(await lattice.admission.view()),
+                "requests": gateway.working,
+            }
+        )
+
+    @routes.post("/v1/models/<path:model>/load")
+    @typed_errors
+    async def load(model: str) -> Response:
+        await lattice.evictor.load(model)
+        view = await lattice.evictor.view()
+        return json_response({"ok": True, "model": model, "resident": list(view.resident)})
+
+    @routes.post("/v1/models/<path:model>/unload")
+    @typed_errors
+    async def unload(model: str) -> Response:
+        unloaded = await lattice.evictor.unload(model)
+        body = {"ok": True, "model": model, **attrs.asdict(unloaded)}
+        return json_response(body, 202 if unloaded.deferred else 200)
+
+    @routes.post("/v1/models/<path:model>/pin")
+    @typed_errors
+    async def pin(model: str) -> Response:
+        return await _pin(gateway, model, pinned=True)
+
+    @routes.post("/v1/models/<path:model>/unpin")
+    @typed_errors
+    async def unpin(model: str) -> Response:
+        return await _pin(gateway, model, pinned=False)
+
+    @routes.delete("/v1/requests/<request_id>")
+    @typed_errors
+    async def cancel(request_id: str) -> Response:
+        if not gateway.cancel(request_id):
+            raise NotFound(f"No request {request_id!r} is waiting or being answered.")
+        return json_response({"ok": True, "cancelled": request_id})
+
+    @routes.post("/dashboard/api/admin/rescan")
+    @typed_errors
+    async def rescan() -> Response:
+        diff = await lattice.catalog.rescan()
+        for handle in lattice.models.all():
+            handle.pardon()
+        return json_response({"ok": True, "diff": attrs.asdict(diff)})
+
+    return routes
+
+
+def _prompted(body: bytes) -> Prompted:
+    """Take the body of a chat or of a completion."""
+    if "messages" in parse_json(body) or "prompt" not in parse_json(body):
+        return of_chat(parse_chat(body, request.headers, time.time()))
+    return of_completion(parse_completion(body, request.headers, time.time()))
+
+
+async def _plan(gateway: Gateway, prompted: Prompted) -> dict[str, Any]:
+    """What would happen to this request; nothing does."""
+    caller, lattice = caller_of(request), gateway.lattice
+    route, world, _ = await gateway.route(prompted, caller)
+    candidates = [{"id": one.id, "reason": one.reason} for one in route.considered]
+    if isinstance(route, NoRoute):
+        return {
+            "resolution": None,
+            "model": None,
+            "backend": None,
+            "error": {"message": route.message, "code": route.code, "param": route.param},
+            "candidates": candidates,
+            "queue": None,
+            "load": None,
+        }
+    entry = world.snapshot.get(route.model)
+    context = entry.context_tokens if entry is not None else None
+    profile = world.profiles[route.model]
+    tickets, clamped = gateway.tickets(prompted, caller, route.model, profile, context)
+    fate = await lattice.admission.predict(tickets[0])
+    phase = (await lattice.admission.view()).models.get(route.model)
+    needed = phase is None or phase.phase is not Phase.READY
+    evicts = await lattice.evictor.plan(route.model) if needed else ()
+    return {
+        "resolution": route.resolution,
+        "model": route.model,
+        "backend": route.backend,
+        "candidates": candidates,
+        "queue": {
+            "class": fate.klass.value,
+            "position": fate.position,
+            "predicted_wait_ms": round(fate.wait_s * 1000),
+        },
+        "load": {
+            "needed": needed,
+            "fits": evicts is not None,
+            "evicts": list(evicts or ()),
+            "predicted_ms": round(fate.load_s * 1000) if needed else 0,
+        },
+        "max_tokens": tickets[0].job.max_tokens,
+        "clamped": list(clamped),
+        "ignored": list(prompted.request.ignored),
+    }
+
+
+async def _pin(gateway: Gateway, model: str, *, pinned: bool) -> Response:
+    if (await gateway.lattice.catalog.snapshot()).get(model) is None:
+        raise ModelNotFound(f"There is no model {model!r}.", param="model")
+    gateway.lattice.evictor.pin(model, pinned=pinned)
+    view = await gateway.lattice.evictor.view()
+    return json_response({"ok": True, "model": model, "pinned": sorted(view.pinned)})
+
+
+def _queue(view: QueueView[Ticket]) -> dict[str, Any]:
+    return {
+        "waiting": [
+            {
+                "request_id": waiting.ticket.request_id,
+                "model": waiting.model,
+                "key": waiting.key,
+                "class": waiting.klass.value,
+                "level": waiting.level.name.lower(),
+                "position": waiting.position,
+                "waited_ms": round(waiting.waited_s * 1000),
+                "predicted_wait_ms": round(waiting.predicted_wait_s * 1000),
+            }
+            for waiting in view.waiting
+        ],
+        "models": {
+            model: {**attrs.asdict(shown), "phase": shown.phase.value}
+            for model, shown in view.models.items()
+        },
+        "swaps": [attrs.asdict(swap) for swap in view.swaps],
+        "waiting_total": len(view.waiting),
+        "running_total": sum(shown.running + shown.leaving for shown in view.models.values()),
+    }
+
+
+def _actor(actor: ActorView) -> dict[str, Any]:
+    return {
+        "name": actor.name,
+        "state": actor.state,
+        "mailbox_depth": actor.mailbox_depth,
+        "restarts": actor.restarts,
+        "age_s": round(actor.age_s, 1),
+        "last_error": actor.last_error,
+        "children": [_actor(child) for child in actor.children],
+    }
+
+
+def _model(view: ModelView, draining: frozenset[str], pinned: frozenset[str]) -> dict[str, Any]:
+    body = attrs.asdict(view)
+    body["state"] = "draining" if view.model in draining else view.state.value
+    return {**body, "pinned": view.model in pinned}

@@ -1,0 +1,82 @@
+"""The Quart-Trio app: routes, and one shape for every error."""
+
+from __future__ import annotations
+
+import structlog
+from quart import Response, request
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException
+
+from lattice_actors.errors import LatticeError
+
+from .admin import admin_routes
+from .asgi import ASGIApp
+from .asking import caller_of, request_log
+from .body import EnteredFirst
+from .errors import ErrorAnswer, error_response, http_error
+from .gateway import Gateway
+from .health import health_routes
+from .openai.routes import openai_routes
+from .request_log import RequestLog
+from .security import Guarded, SecurityPolicy
+
+BODY_TIMEOUT_S = 30  # for the whole of a request's body to arrive
+
+log = structlog.get_logger(__name__)
+
+
+def make_app(gateway: Gateway, policy: SecurityPolicy) -> ASGIApp:
+    """Return what is served: log, then guard, then routes."""
+    app = QuartTrio("lattice_http", static_folder=None)
+    app.asgi_http_class = EnteredFirst
+    app.config["MAX_CONTENT_LENGTH"] = None  # `Guarded` counts, chunked bodies too
+    app.config["BODY_TIMEOUT"] = BODY_TIMEOUT_S
+    app.config["RESPONSE_TIMEOUT"] = None  # answers have their own clocks
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.register_blueprint(openai_routes(gateway))
+    app.register_blueprint(admin_routes(gateway))
+    app.register_blueprint(health_routes(gateway))
+
+    @app.errorhandler(LatticeError)
+    async def typed(error: LatticeError) -> Response:
+        request_log(request).setdefault("outcome", error.code)
+        jitter_s = gateway.settings.queue_retry_jitter_s
+        answer = error_response(error, caller_of(request).request_id, jitter_s=jitter_s)
+        if answer.status >= 500 and answer.status != 503:
+            log.error("request failed", request_id=caller_of(request).request_id, exc_info=error)
+        return _response(answer)
+
+    @app.errorhandler(HTTPException)
+    async def plain(error: HTTPException) -> Response:
+        status = error.code or 500
+        code = {404: "not_found", 405: "method_not_allowed", 408: "request_timeout"}
+        message = {
+            404: f"There is nothing at {request.path[:200]}.",
+            405: f"{request.method} is not allowed here.",
+            408: "The body of the request did not arrive in time.",
+        }
+        answer = http_error(
+            status,
+            message.get(status, error.description or error.name),
+            code.get(status, "invalid_request"),
+        )
+        response = _response(answer)
+        allowed = getattr(error, "valid_methods", None)
+        if allowed:
+            response.headers["Allow"] = ", ".join(sorted(allowed))
+        return response
+
+    @app.errorhandler(Exception)
+    async def unforeseen(error: Exception) -> Response:
+        request_id = caller_of(request).request_id
+        log.error("request failed", request_id=request_id, exc_info=error)
+        return _response(error_response(error, request_id))
+
+    return RequestLog(Guarded(app, policy))
+
+
+def _response(answer: ErrorAnswer) -> Response:
+    response = Response(answer.body, answer.status)
+    for name, value in answer.headers:
+        response.headers[name] = value
+    return response

@@ -1,0 +1,180 @@
+"""A streamed answer: a class, not a generator, so that what it holds is given back at a known time.
+
+`EnteredFirst` enters the body before it sends `http.response.start`. Until the first token (or
+`keepalive_s`, whichever is first) a failure is therefore a real status, and the time spent in the
+queue stands in the headers. After that a failure is the last chunk of the stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import attrs
+import structlog
+import trio
+from hypercorn.typing import ASGISendCallable
+from quart import Response
+from quart.wrappers.response import ResponseBody
+from quart_trio.asgi import TrioASGIHTTPConnection
+from werkzeug.datastructures import Headers
+
+from lattice_actors.errors import LatticeError
+from lattice_actors.generation import Delta, FinishReason, Usage
+
+from . import sse
+from .answering import Event
+from .errors import error_object, error_response, telling
+from .exchange import Exchange
+
+log = structlog.get_logger(__name__)
+
+DONE = sse.data(b"[DONE]")
+
+
+class Frames(Protocol):
+    """How one wire writes its stream."""
+
+    def delta(self, text: str, index: int = 0) -> bytes:
+        """A piece of one answer."""
+
+    def finish(self, reason: FinishReason, index: int = 0) -> bytes:
+        """The end of one answer."""
+
+    def usage(self, usage: Usage) -> bytes:
+        """What all of them took."""
+
+    def error(self, error: dict[str, Any]) -> bytes:
+        """The end of a stream that failed."""
+
+
+@attrs.define(eq=False)
+class RequestBody(ResponseBody):
+    """The life of one streamed answer. Entered before the response starts, left whatever happens.
+
+    *make_frames* gets the id of the model, once it is known who answers.
+    """
+
+    exchange: Exchange
+    _make_frames: Callable[[str], Frames]
+    _frames: Frames = attrs.field(init=False)
+    _first: list[Event] | None = attrs.field(init=False, default=None)
+    _said_all: bool = attrs.field(init=False, default=False)
+    _stack: AsyncExitStack = attrs.field(init=False, factory=AsyncExitStack)
+
+    @property
+    def _keepalive_at(self) -> float:
+        return trio.current_time() + self.exchange.gateway.settings.keepalive_s
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            self._first = await self.exchange.open(stack, self._keepalive_at)
+            self._frames = self._make_frames(self.exchange.model)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(  # type: ignore[override]  # all three are None at the usual end
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        if not self._said_all:
+            self.exchange.close("client_left")
+        return await self._stack.__aexit__(kind, error, traceback)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._said_all:
+            raise StopAsyncIteration
+        first, self._first = self._first, None
+        if first is not None:
+            return self._write(first)
+        try:
+            events = await self.exchange.receive(self._keepalive_at)
+            if events is None:
+                return sse.comment(await self._waiting_for())
+        except Exception as error:  # noqa: BLE001 - the status is out: the stream must say it
+            return self._fail(telling(error))
+        return self._write(events)
+
+    async def _waiting_for(self) -> str:
+        ticket = self.exchange.routed.tickets[0]
+        if ticket.stream.prefill is not None:
+            return f"prefill {ticket.stream.prefill.done}/{ticket.stream.prefill.total}"
+        view = await self.exchange.gateway.lattice.admission.view()
+        for waiting in view.waiting:
+            if waiting.ticket is ticket:
+                return f"queued {waiting.position + 1}, ~{waiting.predicted_wait_s:.0f} s"
+        return "waiting for the model"
+
+    def _write(self, events: list[Event]) -> bytes:
+        chunks: list[bytes] = []
+        for index, event in events:
+            if not isinstance(event, Delta):
+                chunks.append(self._frames.finish(event.reason, index))
+            elif event.text:
+                chunks.append(self._frames.delta(event.text, index))
+        if self.exchange.answering.over:
+            if self.exchange.prompted.request.include_usage:
+                chunks.append(self._frames.usage(self.exchange.usage))
+            self._said_all = True
+            chunks += [sse.comment(self.exchange.close("ok")), DONE]
+        return b"".join(chunks) or sse.comment("…")  # text held back: say that we are alive
+
+    def _fail(self, error: BaseException) -> bytes:
+        request_id = self.exchange.caller.request_id
+        if not isinstance(error, LatticeError):
+            log.error("stream failed", request_id=request_id, exc_info=error)
+        said = error_object(error, request_id)
+        self._said_all = True
+        self.exchange.close(said["code"])
+        return self._frames.error(said) + DONE
+
+
+class _AlreadyEntered(ResponseBody):
+    """What the response is sent with: entering it again does nothing, leaving it neither."""
+
+    def __init__(self, body: RequestBody) -> None:
+        self._body = body
+
+    async def __aenter__(self) -> RequestBody:
+        return self._body
+
+    async def __aexit__(self, *exc: object) -> None:
+        pass
+
+
+class EnteredFirst(TrioASGIHTTPConnection):
+    """Quart-Trio's connection, with streamed answers entered before their headers are sent."""
+
+    async def _send_response(self, send: ASGISendCallable, response: Response) -> None:  # type: ignore[override]
+        body = getattr(response, "response", None)
+        if not isinstance(body, RequestBody):
+            await super()._send_response(send, response)
+            return
+        try:
+            async with body:
+                response.headers.extend(body.exchange.headers())
+                response.response = _AlreadyEntered(body)
+                await super()._send_response(send, response)
+        except Exception as group:
+            error = telling(group)
+            if response.response is not body:
+                raise  # the status is out, and the body has no words for this
+            await super()._send_response(send, refusal(error, body.exchange))
+
+
+def refusal(error: BaseException, exchange: Exchange) -> Response:
+    """Return the answer to a request that failed before its first token."""
+    request_id = exchange.caller.request_id
+    if not isinstance(error, LatticeError):
+        log.error("request failed", request_id=request_id, exc_info=error)
+    jitter_s = exchange.gateway.settings.queue_retry_jitter_s
+    status, headers, body = error_response(error, request_id, jitter_s=jitter_s)
+    exchange.log["outcome"] = getattr(error, "code", "internal_error")
+    return Response(body, status, headers=Headers(headers))

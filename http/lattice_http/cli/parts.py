@@ -1,0 +1,149 @@
+"""From the settings to the parts of the program: what there is, what may run, how it is served."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+import structlog
+
+from lattice_actors.admission.verdicts import Limits
+from lattice_actors.capability.profiles import Profiles, load_profiles
+from lattice_actors.capability.question import Rules
+from lattice_actors.capability.roles import find_roles
+from lattice_actors.capability.spec import placeholders
+from lattice_actors.catalog import discovery
+from lattice_actors.catalog.entry import ModelEntry, Snapshot, Unusable
+from lattice_actors.lattice import Budget, Inventory
+from lattice_actors.residency.machine import engine_environment, memory_budget_bytes
+from lattice_actors.residency.model import EnginePlan
+from lattice_actors.settings import Settings, SettingsError
+from lattice_http.request_line import Sizes
+from lattice_http.security import SecurityPolicy
+from lattice_http.server import ServeOptions
+
+log = structlog.get_logger(__name__)
+
+CONFIG_DIRECTORY = Path("~/.config/lattice-trio")
+
+
+def scanner(settings: Settings) -> Callable[[], Snapshot]:
+    """Return what looks for models: the one named with --model, or all below a root."""
+    if settings.model is not None:
+        model = settings.model
+        return lambda: discovery.single(model, settings.display_name)
+    root = settings.model_root or discovery.default_root()
+    return lambda: discovery.scan(root) if root is not None else Snapshot()
+
+
+def inventory(settings: Settings, scan: Callable[[], Snapshot], builtin: Path | None) -> Inventory:
+    """Return what there is to serve; *builtin* is the directory of the prepared SmolLM2.
+
+    Raises:
+        SettingsError: the profiles file cannot be used.
+    """
+    return Inventory(
+        scan=scan,
+        rules=rules(settings),
+        profiles=profiles(settings),
+        builtin=builtin_entry(builtin),
+        force_builtin=settings.builtin,
+    )
+
+
+def rules(settings: Settings) -> Rules:
+    """Return how names are resolved. Roles that cannot be read are warned of, not fatal."""
+    roles = find_roles(
+        settings.model_roles_json,
+        settings.model_roles_file,
+        (Path.cwd(), CONFIG_DIRECTORY.expanduser()),
+    )
+    for warning in roles.warnings:
+        log.warning("roles", problem=warning, used=roles.source)
+    extra = settings.extra_placeholder_models
+    only = settings.model is not None
+    return Rules(
+        roles=roles.roles,
+        default_model=settings.display_name if only else settings.default_model,
+        force_default=only or settings.force_default_model,
+        on_miss="error" if settings.on_model_miss == "error" else "fallback",
+        placeholders=placeholders(None if extra is None else ",".join(extra)),
+    )
+
+
+def profiles(settings: Settings) -> Profiles:
+    """Return the profiles of models. Raises SettingsError for a file that cannot be used."""
+    file = settings.model_profiles_file
+    try:
+        return load_profiles(file, settings.default_max_tokens, settings.max_tokens_ceiling)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"model_profiles_file: {file} cannot be used: {error}") from None
+
+
+def builtin_entry(directory: Path | None) -> ModelEntry | None:
+    """Return the catalog's entry of the built-in model."""
+    if directory is None:
+        return None
+    found = discovery.examine(directory, directory.name)
+    if isinstance(found, Unusable):
+        log.warning("the built-in model cannot be used", reason=found.reason)
+        return None
+    return attrs.evolve(found, builtin=True)
+
+
+def budget(settings: Settings) -> Budget:
+    """Return what may be in memory."""
+    return Budget(
+        memory_budget_bytes(settings.memory_budget_bytes),
+        settings.max_resident_models,
+        settings.idle_ttl_s,
+        settings.pinned_models,
+    )
+
+
+def limits(settings: Settings) -> Limits:
+    """Return the bounds of admission."""
+    return Limits(
+        queue_max_per_model=settings.queue_max_per_model,
+        queue_max_total=settings.queue_max_total,
+        streams_total=settings.max_streams_total,
+        ageing_s=settings.ageing_s,
+        min_residence_s=settings.min_residence_s,
+        collate_s=settings.collate_s,
+    )
+
+
+def engines(settings: Settings, models: int) -> EnginePlan:
+    """Return how engines are run, where *models* exist."""
+    return EnginePlan(
+        module=settings.engine_module,
+        environ=engine_environment(min(settings.max_resident_models, max(1, models))),
+        prefill_step_tokens=settings.prefill_step_tokens,
+        target_step_ms=settings.target_itl_ms,
+        max_streams=settings.max_streams_per_model,
+        load_silence_s=settings.load_silence_s,
+    )
+
+
+def security(settings: Settings) -> SecurityPolicy:
+    """Return who may do what."""
+    return SecurityPolicy(
+        bound_host=settings.host,
+        api_key=settings.api_key,
+        cors_origins=settings.cors_origins,
+        open_prefixes=(),
+        sizes=Sizes(body_bytes=settings.max_request_bytes),
+    )
+
+
+def serve_options(settings: Settings) -> ServeOptions:
+    """Return how connections are treated."""
+    grace_s = settings.shutdown_grace_s
+    return ServeOptions(
+        host=settings.host,
+        port=settings.port,
+        graceful_timeout_s=grace_s,
+        # Below the grace, or a client that does not read would delay every stop.
+        write_timeout_s=min(settings.write_timeout_s, max(0.1, grace_s - 0.1)),
+    )

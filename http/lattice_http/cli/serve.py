@@ -1,0 +1,137 @@
+"""`lattice-trio serve`: put the parts together, and run them until a signal."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import structlog
+import trio
+
+from lattice_actors.capability.question import Ask, Route
+from lattice_actors.catalog.entry import Kind, Snapshot
+from lattice_actors.engine import builtin
+from lattice_actors.errors import LatticeError
+from lattice_actors.lattice import Inventory, Lattice, open_lattice
+from lattice_actors.settings import Settings
+from lattice_http.app import make_app
+from lattice_http.gateway import Gateway
+from lattice_http.hosts import check_bind
+from lattice_http.lifecycle import WATCHDOG_S, Shutdown, Watchdog, watch_signals
+from lattice_http.log_lines import set_up_log
+from lattice_http.server import AddressInUse, CannotBind, serve
+
+from . import parts
+from .program import WRONG_USE, say
+
+CANNOT_SERVE = 1  # exit code: the address is taken
+
+log = structlog.get_logger(__name__)
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit code."""
+    refusal = check_bind(settings.host, settings.api_key, settings.allow_public_no_auth)
+    if refusal is not None:
+        say(refusal)
+        return WRONG_USE
+    set_up_log(settings.log_format, settings.log_level)
+    os.environ["LATTICE_CACHE_DIR"] = str(settings.cache_dir)  # engines and the built-in model
+    watchdog = Watchdog(settings.shutdown_grace_s + WATCHDOG_S)
+    try:
+        return trio.run(_serve, settings, watchdog)
+    except* (AddressInUse, CannotBind) as errors:
+        say(str(_first(errors)))
+    finally:
+        watchdog.disarm()
+    return CANNOT_SERVE
+
+
+async def _serve(settings: Settings, watchdog: Watchdog) -> int:
+    shutdown = Shutdown(settings.shutdown_grace_s)
+    scan = parts.scanner(settings)
+    found = await trio.to_thread.run_sync(scan)
+    inventory = parts.inventory(settings, scan, _builtin(settings, found))
+    engines = parts.engines(settings, len(found.models) + (inventory.builtin is not None))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(watch_signals, shutdown, watchdog=watchdog))
+        async with open_lattice(
+            inventory, parts.budget(settings), parts.limits(settings), engines
+        ) as lattice:
+            await _serve_lattice(lattice, settings, shutdown, inventory)
+        nursery.cancel_scope.cancel(reason="served to the end")
+    return shutdown.exit_code
+
+
+async def _serve_lattice(
+    lattice: Lattice, settings: Settings, shutdown: Shutdown, inventory: Inventory
+) -> None:
+    gateway = Gateway(lattice, settings)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_end_in_order, gateway, shutdown)
+        nursery.start_soon(_preload, lattice, settings)
+        async with trio.open_nursery() as serving:
+            bound = await serving.start(
+                partial(
+                    serve,
+                    make_app(gateway, parts.security(settings)),
+                    parts.serve_options(settings),
+                    shutdown=shutdown.draining,
+                    cut=shutdown.ending,
+                )
+            )
+            for host, port in bound:
+                say(f"listening on http://{f'[{host}]' if ':' in host else host}:{port}")
+            if inventory.builtin is None and not (await lattice.catalog.snapshot()).models:
+                say(f"there is no model yet: use --model-root, or {builtin.INSTALL}")
+        nursery.cancel_scope.cancel(reason="the server has stopped")
+
+
+async def _end_in_order(gateway: Gateway, shutdown: Shutdown) -> None:
+    await shutdown.draining.wait()
+    gateway.drain()
+    await shutdown.cutting.wait()
+    shutdown.count_cut(gateway.working)
+    gateway.cut()
+
+
+async def _preload(lattice: Lattice, settings: Settings) -> None:
+    """Load what was asked for at start; a failure is a warning."""
+    for spec in settings.preload_models:
+        route, _ = await lattice.route(Ask(spec, allow_fallback=False))
+        if not isinstance(route, Route):
+            log.warning("preload", spec=spec, problem=route.message)
+            continue
+        try:
+            await lattice.evictor.load(route.model)
+        except LatticeError as error:
+            log.warning("preload", spec=spec, model=route.model, problem=error.message)
+
+
+def _builtin(settings: Settings, found: Snapshot) -> Path | None:
+    """Return the directory of the built-in model where it is to be offered; prepare it once."""
+    has_chat = any(entry.kind is Kind.CHAT for entry in found.models)
+    if settings.model is not None or (has_chat and not settings.builtin):
+        return None
+    ready = builtin.prepared()
+    if ready is not None or builtin.locate() is None:
+        return ready
+    # In a process of its own: it imports mlx, which the gateway never does.
+    preparing = subprocess.Popen(
+        [sys.executable, "-m", "lattice_actors.engine.builtin"], stdout=subprocess.PIPE, text=True
+    )
+    assert preparing.stdout is not None
+    with preparing:
+        for line in preparing.stdout:
+            say(line.rstrip())
+    return builtin.prepared()
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,128 @@
+"""One request for answers, from its resolution to its line in the log; streamed or not."""
+
+from __future__ import annotations
+
+import math
+from contextlib import AsyncExitStack
+from typing import Any
+
+import attrs
+import trio
+
+from lattice_actors.errors import LoadFailed, ModelQuarantined
+from lattice_actors.generation import Finish, Usage
+
+from .answering import Answering, Event
+from .errors import telling
+from .gateway import Caller, Gateway, Prompted, Routed
+from .headers import Timing, header_value, ignored_params, routed_to, timing_headers, timing_text
+from .openai.answers import total_usage
+
+MOST_ROUTES = 4  # models tried for one request, when each turns out to be broken
+
+
+@attrs.define(eq=False)
+class Exchange:
+    """What one request asks, who answers it, and how far that has come."""
+
+    gateway: Gateway
+    prompted: Prompted
+    caller: Caller
+    log: dict[str, Any]  # what the request's log line will say
+    routed: Routed = attrs.field(init=False)
+    answering: Answering = attrs.field(init=False)
+    finished: dict[int, Finish] = attrs.field(init=False, factory=dict[int, Finish])
+
+    async def open(self, stack: AsyncExitStack, until: float = math.inf) -> list[Event] | None:
+        """Resolve, wait for the grant, and return the first events, or None at *until*.
+
+        What the answers hold is entered on *stack*. A model that turns out to be broken is
+        replaced by the next one the caller named, as long as nothing has come.
+
+        Raises:
+            LatticeError: why there is no answer.
+        """
+        for attempt in range(1, MOST_ROUTES + 1):
+            self.routed = await self.gateway.prepare(self.prompted, self.caller)
+            self.log |= {"model": self.model, "resolution": self.routed.route.resolution}
+            try:
+                async with AsyncExitStack() as inner:
+                    entering = self.gateway.answering(self.routed.tickets)
+                    self.answering = await inner.enter_async_context(entering)
+                    first = await self.receive(until)
+                    stack.push_async_exit(inner.pop_all().__aexit__)
+                    return first
+            except Exception as group:  # noqa: BLE001 - typed below, and raised again
+                error = telling(group)
+                if attempt < MOST_ROUTES and self._may_go_elsewhere(error):
+                    continue
+                raise error from None
+        raise AssertionError("the last attempt returns or raises")
+
+    async def receive(self, until: float = math.inf) -> list[Event] | None:
+        """Return the next events, or None at *until*. Raises LatticeError."""
+        events = await self.answering.receive(until)
+        for index, event in events or ():
+            if isinstance(event, Finish):
+                self.finished[index] = event
+        return events
+
+    def _may_go_elsewhere(self, error: BaseException) -> bool:
+        named_others = bool(self.routed.route.alternatives)
+        allowed = self.gateway.settings.on_model_miss == "fallback"
+        return named_others and allowed and isinstance(error, LoadFailed | ModelQuarantined)
+
+    @property
+    def model(self) -> str:
+        """The id of the model that answers."""
+        return self.routed.route.model
+
+    @property
+    def usage(self) -> Usage:
+        """The sum over all answers so far."""
+        return total_usage(finish.usage for finish in self.finished.values())
+
+    def timing(self) -> Timing:
+        """Where the time went, until now."""
+        arrived, now = self.caller.arrived, trio.current_time()
+        ticket = self.routed.tickets[0]
+        granted = now if math.isnan(ticket.granted_at) else ticket.granted_at
+        first = ticket.stream.first_delta_at
+        return Timing(
+            resolve_s=self.routed.resolve_s,
+            queue_s=max(0.0, granted - arrived - self.routed.resolve_s),
+            ttft_s=None if math.isnan(first) else first - arrived,
+            total_s=now - arrived,
+        )
+
+    def headers(self) -> list[tuple[str, str]]:
+        """The headers of the answer."""
+        route, request = self.routed.route, self.prompted.request
+        headers = [("X-Model-Routed-To", routed_to(route.backend, route.model))]
+        if route.resolution is not None:
+            headers.append(("X-Model-Resolution", header_value(route.resolution)))
+        if request.ignored:
+            headers.append(("X-Lattice-Ignored-Params", ignored_params(request.ignored)))
+        if self.routed.clamped:
+            headers.append(("X-Lattice-Clamped-Params", ", ".join(self.routed.clamped)))
+        trimmed = sum(finish.trimmed_messages for finish in self.finished.values())
+        if trimmed:
+            headers.append(("X-Lattice-Trimmed-Messages", str(trimmed)))
+        if self.answering.cut:
+            headers.append(("X-Lattice-Cut", "timeout"))
+        return headers + timing_headers(self.timing())
+
+    def close(self, outcome: str) -> str:
+        """Note in the log how it ended; return the timing as text."""
+        timing, usage = self.timing(), self.usage
+        self.log |= {
+            "outcome": outcome,
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens
+            or sum(ticket.stream.tokens for ticket in self.routed.tickets),
+            "finish_reason": next((f.reason.value for f in self.finished.values()), None),
+        }
+        text = timing_text(timing)
+        if self.gateway.settings.log_timing:
+            self.log["timing"] = text
+        return text

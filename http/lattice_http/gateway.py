@@ -1,0 +1,229 @@
+"""What every route holds: the actors, the settings, and the answers in work."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+
+import attrs
+import trio
+
+from lattice_actors.admission.ticket import Ticket
+from lattice_actors.admission.verdicts import Class
+from lattice_actors.capability.hints import Hints, infer
+from lattice_actors.capability.profiles import Profile
+from lattice_actors.capability.question import Ask, NoRoute, Route
+from lattice_actors.catalog.stickiness import ConversationKeys, conversation_keys
+from lattice_actors.catalog.world import World
+from lattice_actors.errors import (
+    BadRequest,
+    LoadFailed,
+    ModelNotFound,
+    ModelQuarantined,
+    ShuttingDown,
+    Unavailable,
+)
+from lattice_actors.generation import Job, JsonObject, Prompt, Sampling
+from lattice_actors.lattice import Lattice
+from lattice_actors.settings import Settings
+
+from .answering import Answering
+from .openai.request import ModelRequest
+from .openai.wishes import Wishes
+
+CLASSES = {"interactive": Class.INTERACTIVE, "normal": Class.NORMAL, "batch": Class.BATCH}
+
+
+@attrs.frozen
+class Caller:
+    """Who asks, and since when (Trio seconds)."""
+
+    principal: str
+    request_id: str
+    arrived: float
+
+
+@attrs.frozen
+class Prompted:
+    """One request as the scheduler needs it: what is asked, of whom it may be asked."""
+
+    request: ModelRequest
+    prompts: tuple[Prompt, ...]  # one answer each
+    prompt_bytes: tuple[int, ...]  # UTF-8, of each
+    messages: Sequence[JsonObject] = ()  # for hints and stickiness
+    text: str | None = None  # the same, where there are no messages
+    image_param: str | None = None  # the first image, "messages[0].content[1]"
+
+    def hints(self, long_prompt_chars: int) -> Hints:
+        """What the request needs of a model, beside its name."""
+        tier = self.request.wishes.latency_tier
+        read = infer(self.messages, self.text, tier, long_prompt_chars)
+        image = self.image_param
+        return attrs.evolve(read, needs_vision=image is not None, vision_part=image)
+
+
+@attrs.frozen
+class Routed:
+    """A resolved request with its tickets."""
+
+    route: Route
+    tickets: tuple[Ticket, ...]
+    conversation: ConversationKeys
+    resolve_s: float
+    clamped: tuple[str, ...] = ()  # "max_tokens=16384": what was lowered to a ceiling
+
+
+@attrs.define(eq=False)
+class Gateway:
+    """The door between HTTP and the actors."""
+
+    lattice: Lattice
+    settings: Settings
+    draining: bool = False  # nothing new is taken
+    _working: set[Answering] = attrs.field(init=False, factory=set[Answering])
+
+    async def route(
+        self, prompted: Prompted, caller: Caller
+    ) -> tuple[Route | NoRoute, World, ConversationKeys]:
+        """Say which model answers, and why. No side effects."""
+        request = prompted.request
+        keys = conversation_keys(caller.principal, prompted.messages)
+        ask = Ask(
+            spec=request.spec,
+            hints=prompted.hints(self.settings.route_long_prompt_chars),
+            bound=request.wishes.locality or "any",
+        )
+        route, world = await self.lattice.route(ask, keys.look_up)
+        return route, world, keys
+
+    async def prepare(self, prompted: Prompted, caller: Caller) -> Routed:
+        """Resolve and make the tickets.
+
+        Raises:
+            ModelNotFound, BadRequest: nothing here may answer this.
+            Unavailable: what may answer is broken or quarantined, or the server is going away.
+        """
+        if self.draining:
+            raise ShuttingDown("the server is shutting down")
+        started = trio.current_time()
+        route, world, keys = await self.route(prompted, caller)
+        if isinstance(route, NoRoute):
+            raise _no_route(route)
+        profile = world.profiles[route.model]
+        entry = world.snapshot.get(route.model)
+        context = entry.context_tokens if entry is not None else None
+        tickets, clamped = self.tickets(prompted, caller, route.model, profile, context)
+        if keys.remember is not None:
+            self.lattice.catalog.remember(keys.remember, route.model)
+        return Routed(route, tickets, keys, trio.current_time() - started, clamped)
+
+    def tickets(
+        self,
+        prompted: Prompted,
+        caller: Caller,
+        model: str,
+        profile: Profile,
+        context_tokens: int | None,
+    ) -> tuple[tuple[Ticket, ...], tuple[str, ...]]:
+        """Return a ticket for each prompt, and what had to be lowered to a ceiling."""
+        request, settings = prompted.request, self.settings
+        context = min(profile.context_window, context_tokens or profile.context_window)
+        max_tokens = request.max_tokens
+        clamped: tuple[str, ...] = ()
+        if max_tokens is None:
+            max_tokens = min(profile.default_max_tokens, profile.max_tokens_ceiling, context)
+        elif max_tokens > profile.max_tokens_ceiling:
+            max_tokens = profile.max_tokens_ceiling
+            clamped = (f"max_tokens={max_tokens}",)
+        sampling = request.sampling(
+            Sampling(temperature=profile.temperature_default, top_p=profile.top_p_default)
+        )
+        wait_until, deadline, klass, priority = self._patience(request.wishes, caller.arrived)
+        tickets = tuple(
+            Ticket(
+                request_id=caller.request_id,
+                model=model,
+                job=Job(
+                    prompt=prompt,
+                    max_tokens=max_tokens,
+                    shorten=request.max_tokens is None,
+                    sampling=sampling,
+                    stop=request.stop,
+                    context_tokens=context,
+                    trim=settings.context_over_budget == "trim",
+                    trim_buffer=settings.context_trim_buffer,
+                ),
+                prompt_bytes=size,
+                arrived=caller.arrived,
+                wait_until=wait_until,
+                deadline=deadline,
+                key=caller.principal,
+                klass=klass,
+                priority=priority,
+            )
+            for prompt, size in zip(prompted.prompts, prompted.prompt_bytes, strict=True)
+        )
+        return tickets, clamped
+
+    @asynccontextmanager
+    async def answering(self, tickets: tuple[Ticket, ...]) -> AsyncIterator[Answering]:
+        """Hold the grants of *tickets* and read their streams; leaving cancels all of it."""
+        answering = Answering(self.lattice.admission, tickets, self.settings.generation_timeout_s)
+        with self._registered(answering):
+            async with answering:
+                yield answering
+
+    def drain(self) -> None:
+        """The server is going away: take nothing new, and send the waiting home now."""
+        self.draining = True
+        for answering in list(self._working):
+            if answering.queued:
+                answering.fail(ShuttingDown("the server is shutting down"))
+
+    def cut(self) -> None:
+        """The grace is over: every answer ends with an error its client can read."""
+        for answering in list(self._working):
+            answering.fail(ShuttingDown("the server is shutting down"))
+
+    def cancel(self, request_id: str) -> bool:
+        """End the answers to one request; False when there is none."""
+        found = [a for a in self._working if a.tickets[0].request_id == request_id]
+        for answering in found:
+            answering.fail(Unavailable("cancelled by an operator", code="request_cancelled"))
+        return bool(found)
+
+    @property
+    def working(self) -> int:
+        """How many requests are waiting for or getting answers."""
+        return len(self._working)
+
+    @contextmanager
+    def _registered(self, answering: Answering) -> Iterator[None]:
+        self._working.add(answering)
+        try:
+            yield
+        finally:
+            self._working.discard(answering)
+
+    def _patience(self, wishes: Wishes, arrived: float) -> tuple[float, float, Class, int]:
+        settings = self.settings
+        least, most = settings.queue_priority_min, settings.queue_priority_max
+        wished = wishes.priority if wishes.priority is not None else settings.queue_priority_default
+        priority = max(least, min(most, wished))
+        klass = CLASSES[wishes.klass] if wishes.klass else Class.from_priority(priority)
+        wait_s = wishes.max_wait_s if wishes.max_wait_s is not None else settings.queue_wait_s
+        deadline = arrived + wishes.deadline_s if wishes.deadline_s is not None else float("inf")
+        return arrived + wait_s, deadline, klass, priority
+
+
+def _no_route(no_route: NoRoute) -> Exception:
+    match no_route.code:
+        case "model_unavailable":
+            family = LoadFailed if no_route.retry_after_s is None else ModelQuarantined
+            return family(
+                no_route.message, code=no_route.code, retry_after_s=no_route.retry_after_s
+            )
+        case "no_model_for_constraints":
+            return BadRequest(no_route.message, code=no_route.code, param=no_route.param)
+        case _:
+            return ModelNotFound(no_route.message, code=no_route.code, param=no_route.param)

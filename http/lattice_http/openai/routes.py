@@ -1,0 +1,197 @@
+"""OpenAI's routes: chat completions, completions and models."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from functools import partial
+
+from quart import Blueprint, Response, request
+
+from lattice_actors.capability.spec import meta_model
+from lattice_actors.errors import BadRequest, ModelNotFound, NotFound
+from lattice_actors.generation import Chat, Delta, Text
+from lattice_http.asking import body_of, caller_of, json_response, request_log, typed_errors
+from lattice_http.body import Frames, RequestBody
+from lattice_http.exchange import Exchange
+from lattice_http.gateway import Gateway, Prompted
+
+from . import models
+from .answers import (
+    ChunkEncoder,
+    TextChunkEncoder,
+    chat_completion,
+    new_chat_id,
+    new_completion_id,
+    text_completion,
+)
+from .chat import ChatRequest, parse_chat
+from .completions import CompletionRequest, parse_completion
+
+STREAM_HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-cache",
+    "X-Accel-Buffering": "no",  # nginx would hold the tokens back
+}
+
+
+def openai_routes(gateway: Gateway) -> Blueprint:
+    """Return the routes below ``/v1``."""
+    routes = Blueprint("openai", __name__)
+
+    @routes.post("/v1/chat/completions")
+    @typed_errors
+    async def chat() -> Response:
+        parsed = parse_chat(await body_of(request), request.headers, time.time())
+        exchange = _exchange(gateway, of_chat(parsed))
+        if parsed.stream:
+            return _stream(exchange, partial(_chat_frames, parsed))
+        texts = await _whole(exchange)
+        finish = exchange.finished[0]
+        body = chat_completion(
+            new_chat_id(), _now(), exchange.model, texts[0], finish.reason, finish.usage
+        )
+        return json_response(body, headers=exchange.headers())
+
+    @routes.post("/v1/completions")
+    @typed_errors
+    async def completions() -> Response:
+        parsed = parse_completion(await body_of(request), request.headers, time.time())
+        exchange = _exchange(gateway, of_completion(parsed))
+        if parsed.stream:
+            return _stream(exchange, partial(_completion_frames, parsed))
+        texts = await _whole(exchange)
+        answers = [(text, exchange.finished[index].reason) for index, text in enumerate(texts)]
+        body = text_completion(new_completion_id(), _now(), exchange.model, answers, exchange.usage)
+        return json_response(body, headers=exchange.headers())
+
+    @routes.get("/v1/models")
+    @typed_errors
+    async def list_models() -> Response:
+        snapshot = await gateway.lattice.catalog.snapshot()
+        unusable = snapshot.unusable if "unusable" in request.args else None
+        return json_response(models.model_list(snapshot.models, await _states(gateway), unusable))
+
+    @routes.get("/v1/models/<path:model>")
+    @typed_errors
+    async def show_model(model: str) -> Response:
+        snapshot = await gateway.lattice.catalog.snapshot()
+        entry = snapshot.get(model)
+        if entry is None:
+            raise ModelNotFound(f"There is no model {model!r}.", param="model")
+        return json_response(models.model_object(entry, (await _states(gateway)).get(model)))
+
+    @routes.delete("/v1/models/<path:model>")
+    @typed_errors
+    async def unload_model(model: str) -> Response:
+        evictor = gateway.lattice.evictor
+        try:
+            unloaded = await evictor.unload(model)
+        except NotFound:
+            status, body = models.not_loaded(model, (await evictor.view()).resident)
+            return json_response(body, status)
+        answer = models.unload_deferred if unloaded.deferred else models.unloaded
+        status, body = answer(model, unloaded.resident)
+        return json_response(body, status)
+
+    return routes
+
+
+def of_chat(parsed: ChatRequest) -> Prompted:
+    """Return a chat as the scheduler needs it. Raises BadRequest for a swarm's name."""
+    _refuse_swarms(parsed.spec)
+    return Prompted(
+        request=parsed,
+        prompts=(parsed.prompt(),),
+        prompt_bytes=(parsed.text_bytes,),
+        messages=parsed.messages,
+        image_param=parsed.image_param,
+    )
+
+
+def of_completion(parsed: CompletionRequest) -> Prompted:
+    """Return a completion as the scheduler needs it.
+
+    A text goes through the chat template as one user message, as clients of the predecessor
+    expect (docs/design/0006-completions.md); token ids are taken as they are.
+    """
+    _refuse_swarms(parsed.spec)
+    prompts = tuple(
+        Chat(({"role": "user", "content": prompt.text},)) if isinstance(prompt, Text) else prompt
+        for prompt in parsed.prompts
+    )
+    texts = [prompt.text if isinstance(prompt, Text) else "" for prompt in parsed.prompts]
+    return Prompted(
+        request=parsed,
+        prompts=prompts,
+        prompt_bytes=tuple(
+            len(prompt.text.encode()) if isinstance(prompt, Text) else 4 * len(prompt.ids)
+            for prompt in parsed.prompts
+        ),
+        text="\n".join(texts),
+    )
+
+
+def _exchange(gateway: Gateway, prompted: Prompted) -> Exchange:
+    return Exchange(gateway, prompted, caller_of(request), request_log(request))
+
+
+def _stream(exchange: Exchange, make_frames: Callable[[str], Frames]) -> Response:
+    response = Response(RequestBody(exchange, make_frames), headers=STREAM_HEADERS)
+    response.timeout = None  # a stream has its own clocks; Quart's would cut it without a word
+    return response
+
+
+async def _whole(exchange: Exchange) -> list[str]:
+    """Wait for the ends of all answers and return their texts."""
+    texts: list[list[str]] = [[] for _ in exchange.prompted.prompts]
+    try:
+        async with AsyncExitStack() as stack:
+            events = await exchange.open(stack)
+            while events:
+                for index, event in events:
+                    if isinstance(event, Delta):
+                        texts[index].append(event.text)
+                events = None if exchange.answering.over else await exchange.receive()
+    except BaseException:
+        exchange.log.setdefault("outcome", "failed_or_left")
+        raise
+    exchange.close("ok")
+    return ["".join(pieces) for pieces in texts]
+
+
+def _chat_frames(parsed: ChatRequest, model: str) -> Frames:
+    return ChunkEncoder(new_chat_id(), _now(), model, parsed.include_usage)
+
+
+def _completion_frames(parsed: CompletionRequest, model: str) -> Frames:
+    choices = len(parsed.prompts)
+    return TextChunkEncoder(
+        new_completion_id(), _now(), model, parsed.include_usage, choices=choices
+    )
+
+
+def _refuse_swarms(spec: str | None) -> None:
+    if meta_model(spec) is not None:
+        raise BadRequest(
+            f"{spec!r} asks several models at once, which this version does not do yet; "
+            "name one model or a role.",
+            code="unsupported_model",
+            param="model",
+        )
+
+
+async def _states(gateway: Gateway) -> dict[str, str]:
+    """What people see of each model's residency; a model that is not here is cold."""
+    view = await gateway.lattice.evictor.view()
+    states = {
+        shown.model: shown.state.value
+        for handle in gateway.lattice.models.all()
+        if (shown := handle.view) is not None
+    }
+    return states | dict.fromkeys(view.draining, "draining")
+
+
+def _now() -> int:
+    return int(time.time())
