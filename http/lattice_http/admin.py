@@ -93,8 +93,7 @@ def admin_routes(gateway: Gateway) -> Blueprint:
     @typed_errors
     async def rescan() -> Response:
         diff = await lattice.catalog.rescan()
-        for handle in lattice.models.all():
-            handle.pardon()
+        lattice.evictor.pardon()
         return json_response({"ok": True, "diff": attrs.asdict(diff)})
 
     return routes

@@ -124,6 +124,13 @@ class Failed:
 
 
 @attrs.frozen
+class Pardoned:
+    """The evictor: a model that failed may be tried again."""
+
+    model: str
+
+
+@attrs.frozen
 class MakeRoom:
     """The evictor: to load *model*, *victims* must go, when their turn is over."""
 
@@ -201,6 +208,7 @@ Message = (
     | Ready
     | Gone
     | Failed
+    | Pardoned
     | MakeRoom
     | Drain
     | Census
@@ -270,6 +278,9 @@ class AdmissionHandle:
     def census(self, model: str, capacity: Capacity | None, running: tuple[Ticket, ...]) -> None:
         self._mailbox.tell(Census(model, capacity, running))
 
+    def pardoned(self, model: str) -> None:
+        self._mailbox.tell(Pardoned(model))
+
     def make_room(self, model: str, victims: tuple[str, ...]) -> None:
         self._mailbox.tell(MakeRoom(model, victims))
 
@@ -334,6 +345,8 @@ class AdmissionActor:
                 return queue.gone(model, now)
             case Failed(model, barred):
                 return self._on_failed(model, barred, now)
+            case Pardoned(model):
+                self._barred.pop(model, None)
             case MakeRoom(model, victims):
                 return queue.make_room(model, victims, now)
             case Drain(model):

@@ -126,6 +126,11 @@ class Unload:
 
 
 @attrs.frozen
+class Pardon:
+    """Whatever failed may be tried again: an operator looked after it."""
+
+
+@attrs.frozen
 class Pin:
     """Keep a model in memory, or stop doing so."""
 
@@ -171,6 +176,7 @@ Message = (
     | Report
     | LoadNow
     | Unload
+    | Pardon
     | Pin
     | Ask
     | Plan
@@ -206,6 +212,9 @@ class EvictorHandle:
 
     def report(self, model: str, stage: lru.Stage | None, resident_bytes: int) -> None:
         self._mailbox.tell(Report(model, stage, resident_bytes))
+
+    def pardon(self) -> None:
+        self._mailbox.tell(Pardon())
 
     def pin(self, model: str, *, pinned: bool) -> None:
         self._mailbox.tell(Pin(model, pinned))
@@ -309,6 +318,10 @@ class EvictorActor:
                 return self._on_load_now(model, reply, now)
             case Unload(model, reply):
                 return self._on_unload(model, reply, now)
+            case Pardon():
+                for handle in self._models.all():
+                    self._pardon(handle.model)
+                return []
             case Pin(model, pinned):
                 return self._policy.pin(model, pinned=pinned, now=now)
             case Ask(reply):
@@ -324,9 +337,15 @@ class EvictorActor:
     def _on_inventory(self, snapshot: Snapshot) -> None:
         fresh = {entry.id: entry for entry in snapshot.models}
         for model, entry in fresh.items():
-            if model in self._entries and self._entries[model] != entry:
-                self._models.of(model).pardon()  # its files changed
+            if self._entries.get(model) != entry:
+                self._pardon(model)  # its files are new, or changed
         self._entries = fresh
+
+    def _pardon(self, model: str) -> None:
+        for handle in self._models.all():
+            if handle.model == model:
+                handle.pardon()
+        self._admission.pardoned(model)
 
     def _on_want(self, model: str, now: float) -> list[lru.Action]:
         if model not in self._entries:
@@ -354,7 +373,7 @@ class EvictorActor:
         return self._policy.want(model, self._needs(model), now)
 
     def _on_unload(self, model: str, reply: Reply[Unloaded], now: float) -> list[lru.Action]:
-        self._models.of(model).pardon()
+        self._pardon(model)
         if self._policy.stage(model) is None:
             reply.fail(NotFound(f"{model} is not loaded", code="model_not_loaded"))
             return []
