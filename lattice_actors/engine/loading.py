@@ -22,6 +22,7 @@ from mlx_lm.tokenizer_utils import TokenizerWrapper
 from mlx_lm.utils import load_model, load_tokenizer
 
 from lattice_actors.catalog.architecture import context_of
+
 from .load_problem import LoadProblem, check_files, explained
 
 __all__ = ["LoadProblem", "LoadedModel", "load"]
