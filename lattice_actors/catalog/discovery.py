@@ -110,12 +110,12 @@ def _looks_like_model(directory: Path) -> bool:
 
 
 def _directories(directory: Path) -> list[Path]:
-    """Return the directories in *directory*, sorted; none where it is not there."""
+    """Return the directories in *directory*; none where it is not there."""
     try:
         children = [child for child in directory.iterdir() if not child.name.startswith(".")]
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted(child for child in children if child.is_dir())
+    return [child for child in children if child.is_dir()]
 
 
 def _check_name(name: str) -> None:

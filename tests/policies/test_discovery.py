@@ -308,6 +308,15 @@ def test_damage_is_a_reason(tmp_path: Path, files: dict[str, bytes | None], said
     assert reason(write_model(tmp_path / "m", None, **files)).startswith(said)
 
 
+def test_all_shards_count(tmp_path: Path) -> None:
+    directory = write_model(tmp_path / "m")
+    (directory / "model-2.safetensors").write_bytes(safetensors(size=64))
+    index = {"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}
+    (directory / "model.safetensors.index.json").write_text(json.dumps(index))
+
+    assert entry(directory).weights_bytes == 32 + 64
+
+
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     directory = write_model(tmp_path / "m")
     index = {"weight_map": {"a": "model.safetensors", "b": "model-00002-of-00002.safetensors"}}

@@ -343,7 +343,8 @@ def test_a_forced_default_replaces_every_explicit_spec() -> None:
 
     assert found.model == "b"
     assert found.resolution == "forced_default (requested 'a', using 'b')"
-    assert route("auto", candidates, Rules(default_model="b", force_default=True)).model == "b"
+    asked_for_nothing = route("auto", candidates, Rules(default_model="b", force_default=True))
+    assert (asked_for_nothing.model, asked_for_nothing.resolution) == ("b", None)
     assert route("a", candidates, Rules(force_default=True)).model == "a"
 
 

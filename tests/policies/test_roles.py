@@ -100,6 +100,12 @@ def test_the_closer_a_preference_the_smaller_the_number() -> None:
     assert [closeness("mini", name) for name in names] == [0, 1, 2, 3]
 
 
+def test_parts_stand_one_after_the_other() -> None:
+    assert in_order(("ab", "b"), "abb")
+    assert not in_order(("ab", "b"), "ab")
+    assert not in_order((), "ab")
+
+
 @given(st.text("ab3.-", max_size=6), st.text("ab3.-", max_size=12))
 def test_each_kind_of_match_implies_the_weaker_one(text: str, name: str) -> None:
     if has_word(text, name):
