@@ -165,7 +165,7 @@ class Connection:
             await self.protocol.handle(event)
 
     async def _write(self, data: bytes) -> None:
-        if self._closing:
+        if self._closing or not data:  # the end of a body of known length has no bytes
             await trio.lowlevel.checkpoint()
             return
         # Shielded, because a frame is sent whole or not at all, also when its request is
