@@ -107,14 +107,15 @@ class Connection:
     _stream: trio.abc.Stream | None = attrs.field(init=False, default=None)
     _body: BodyReader | None = attrs.field(init=False, default=None)
     _first: bytes = attrs.field(init=False, default=b"")  # body bytes that came with the head
-    _keep_alive: bool = attrs.field(init=False, default=False)
+    _keep_alive: bool = attrs.field(init=False, default=False)  # after the answer being read
+    _idle: bool = attrs.field(init=False, default=False)  # the last answer was read to its end
 
     async def open(self) -> None:
         """Connect, if needed, so that no request pays for it; raises `OSError`, `ssl.SSLError`."""
-        if self._stream is not None and (not self._keep_alive or _readable(self._stream)):
+        if self._stream is not None and (not self._idle or _readable(self._stream)):
             await self.aclose()  # left in the middle of an answer, or ended by the server meanwhile
         if self._stream is None:
-            self._keep_alive = True
+            self._idle = True
             url = split(self.base_url)
             host = url.hostname or ""
             if url.scheme == "https":
@@ -143,7 +144,7 @@ class Connection:
         # One write for head and body: two would cost a delayed acknowledgement on some systems.
         data = (h.send(request) or b"") + (h.send(h11.Data(data=body)) or b"" if body else b"")
         data += h.send(h11.EndOfMessage()) or b""
-        self._keep_alive = False  # until this answer was read to its end
+        self._idle = False
         await self._stream.send_all(data)
         head = await self._read_head(h)
         fields = {name.decode().lower(): value.decode("latin-1") for name, value in head.headers}
@@ -192,7 +193,9 @@ class Connection:
             body.done = body.done or not data
             if content := body.feed(data):
                 return content
-        if not self._keep_alive:
+        if self._keep_alive:
+            self._idle = True
+        else:
             await self.aclose()
         return b""
 

@@ -24,6 +24,7 @@ class EventStream:
     _after_cr: bool = attrs.field(init=False, default=False)  # an LF now belongs to that CR
     _name: bytes = attrs.field(init=False, default=b"")
     _data: list[bytes] = attrs.field(init=False, factory=list[bytes])
+    _held_bytes: int = attrs.field(init=False, default=0)  # lines of an event without its end
 
     def feed(self, data: bytes) -> list[tuple[bytes, bytes]]:
         """Return the (name, data) of each event that is whole now; raises `BadEventStream`."""
@@ -34,14 +35,13 @@ class EventStream:
             self._after_cr = data.endswith(b"\r")
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > MAX_EVENT_BYTES:
-            raise BadEventStream(f"an event of more than {MAX_EVENT_BYTES} bytes")
         events: list[tuple[bytes, bytes]] = []
         for line in lines:
+            self._held_bytes += len(line)
             if not line:
                 if self._data:
                     events.append((self._name or b"message", b"\n".join(self._data)))
-                self._name, self._data = b"", []
+                self._name, self._data, self._held_bytes = b"", [], 0
             elif line.startswith(b"data:"):
                 self._data.append(line[6:] if line[5:6] == b" " else line[5:])
             elif line.startswith(b":"):
@@ -50,4 +50,6 @@ class EventStream:
                 self._name = line[6:].removeprefix(b" ")
             elif line == b"data":
                 self._data.append(b"")
+        if self._held_bytes + len(self._rest) > MAX_EVENT_BYTES:
+            raise BadEventStream(f"an event of more than {MAX_EVENT_BYTES} bytes")
         return events
