@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
@@ -23,7 +24,7 @@ from lattice_actors.engine import frames
 
 from .echo_model import write_echo_model
 from .load import Run, Target, run_load
-from .process import serving, usage
+from .process import Server, serving, usage
 from .stats import Spread, spread
 
 ECHO = "lattice_actors.engine.echo"
@@ -31,6 +32,9 @@ TEXT = "the quick brown fox jumps over the lazy dog"
 WARM_UP = 20  # requests: the first one loads the engine, the next ones fill caches
 BURST_TOKENS = 250  # fewer than a stream keeps before it merges unread pieces into one event
 SUSTAINED_TOKENS = 2000
+
+# What a server gets of our environment: its settings may also be in it, and are not measured here.
+KEPT = ("HOME", "LANG", "PATH", "TMPDIR", "XDG_CACHE_HOME")
 
 Serve = Callable[[Path], Sequence[str]]
 
@@ -108,16 +112,16 @@ async def measure(plan: Plan, serve: Serve = serve_command) -> GatewayFigures:
             ceiling = await _flow(target, source.pid, plan.streams, BURST_TOKENS, plan.rounds)
         starts = list[tuple[float, float]]()
         for _ in range(plan.starts - 1):
-            async with serving(serve(fast)) as server:
+            async with start(serve, fast) as server:
                 starts.append((server.start_s, server.ready_s))
-        async with serving(serve(fast)) as server:
+        async with start(serve, fast) as server:
             starts.append((server.start_s, server.ready_s))
             rest_rss_bytes, rest_cpu_share = await _rest(server.pid, plan.rest_s)
             target = Target(server.url, "auto")
             alone = await _one_by_one(target, plan.requests)
             burst = await _flow(target, server.pid, plan.streams, BURST_TOKENS, plan.rounds)
             used_rss_bytes = usage(server.pid).rss_bytes
-        async with serving(serve(paced)) as server:
+        async with start(serve, paced) as server:
             target = Target(server.url, "auto")
             sustained = await _flow(target, server.pid, plan.streams, SUSTAINED_TOKENS, 3)
     engine, request = spread(engine_s), spread([answer.total_s for answer in alone.good])
@@ -137,6 +141,13 @@ async def measure(plan: Plan, serve: Serve = serve_command) -> GatewayFigures:
         ceiling=ceiling,
         used_rss_bytes=used_rss_bytes,
     )
+
+
+def start(serve: Serve, model: Path) -> AbstractAsyncContextManager[Server]:
+    """Run the server of *model*, out of reach of our settings, in the environment and in files."""
+    env = {name: os.environ[name] for name in KEPT if name in os.environ}
+    paths = [path for path in sys.path if path]
+    return serving(serve(model), {**env, "PYTHONPATH": os.pathsep.join(paths)}, model)
 
 
 def time_engine(model: Path, requests: int) -> list[float]:

@@ -46,9 +46,11 @@ class Server:
 
 @asynccontextmanager
 async def serving(
-    command: Sequence[str], env: Mapping[str, str] | None = None
+    command: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> AsyncIterator[Server]:
     """Run *command* for the block; it must say "listening on URL" on its stderr.
+
+    *env* and *cwd* are as `subprocess.Popen` takes them.
 
     Raises:
         NotStarted: it ended, or was not ready within `START_S`.
@@ -57,6 +59,7 @@ async def serving(
     process = await trio.lowlevel.open_process(
         list(command),
         env=env,
+        cwd=cwd,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
