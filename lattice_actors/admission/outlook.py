@@ -60,20 +60,16 @@ class Outlook(Generic[K]):
     homes: Mapping[str, Residence[K]]
     swaps: Mapping[str, Swap]
 
-    def predict(self, ticket: K | None, facts: Facts, now: float) -> Prediction:
-        """Predict for *ticket* if it waits already, else for a newcomer with these *facts*."""
+    def predict(self, facts: Facts, now: float) -> Prediction:
+        """Predict for a newcomer with these *facts*."""
         home = self.homes.get(facts.model) or Residence(facts.model, Line(self.limits.ageing_s))
-        line = home.line
-        at = next((w.seq for w in line.waiters if w.ticket == ticket), None)
-        if ticket is None or at is None:
-            if home.fits(facts) and not self._is_full() and not self._is_blocked(home):
-                return Prediction(facts.klass, 0, 0.0)
-            line = line.copy()
-            # Any ticket will do: the copy is only ranked, and the newcomer is known by its number.
-            line.add(object(), facts, -math.inf)  # type: ignore[arg-type]
-            at = line.waiters[-1].seq
+        if home.fits(facts) and not self._is_full() and not self._is_blocked(home):
+            return Prediction(facts.klass, 0, 0.0)
+        line = home.line.copy()
+        # Any ticket will do: the copy is only ranked.
+        newcomer = line.add(object(), facts, -math.inf)  # type: ignore[arg-type]
         for position, (waiter, start_s) in enumerate(self.starts(home, line, now)):
-            if waiter.seq == at:
+            if waiter is newcomer:
                 return Prediction(facts.klass, position, start_s)
         raise AssertionError("everybody who waits is in the ranking")
 
@@ -94,7 +90,7 @@ class Outlook(Generic[K]):
         starts = self._after_a_swap(home, starts, now)
         if self.limits.streams_total:
             starts = [
-                max(pair) for pair in zip(starts, self._house_starts(order, now), strict=True)
+                max(pair) for pair in zip(starts, self._house_starts(home, order, now), strict=True)
             ]
         return list(zip(order, starts, strict=True))
 
@@ -179,23 +175,26 @@ class Outlook(Generic[K]):
             away = [start + turn_s if start > due_in else start for start in away]
         return away
 
-    def _house_starts(self, order: list[Waiter[K]], now: float) -> list[float]:
-        """When *order* would start if only the cap on all streams counted."""
-        ahead: list[tuple[int, int, int, Facts]] = []
-        for home in self.homes.values():
-            if order and home.model != order[0].facts.model and home.phase is Phase.READY:
-                ranked = enumerate(home.line.ranking())
-                ahead += [(w.level, place, 0, w.facts) for place, w in ranked]
-        ahead += [(w.level, place, 1, w.facts) for place, w in enumerate(order)]
-        ahead.sort(key=lambda entry: entry[:3])
+    def _house_starts(self, home: Residence[K], order: list[Waiter[K]], now: float) -> list[float]:
+        """When *order* would start on *home* if only the cap on all streams counted."""
+        lines = {other.model: other.line.ranking() for other in self.homes.values()}
+        lines[home.model] = order
+        ahead = [
+            (waiter.level, place, other.last_turn, other is home, waiter.facts)
+            for other in (*(h for h in self.homes.values() if h is not home), home)
+            if other is home or other.phase is Phase.READY
+            for place, waiter in enumerate(lines[other.model])
+        ]
+        ahead.sort(key=lambda entry: entry[:3])  # models take turns, the least recent one first
         running = [
             (stream.facts, now - stream.since)
-            for home in self.homes.values()
-            for stream in home.streams.values()
+            for other in self.homes.values()
+            for stream in other.streams.values()
         ]
-        facts = [entry[3] for entry in ahead]
-        starts = self.forecast.starts_s(self.limits.streams_total, running, facts)
-        return [start for start, entry in zip(starts, ahead, strict=True) if entry[2] == 1]
+        starts = self.forecast.starts_s(
+            self.limits.streams_total, running, [entry[4] for entry in ahead]
+        )
+        return [start for start, entry in zip(starts, ahead, strict=True) if entry[3]]
 
 
 def _rest_s(load_s: float, elapsed_s: float) -> float:

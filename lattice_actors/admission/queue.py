@@ -252,7 +252,7 @@ class AdmissionQueue(Generic[K]):
     def predict(self, facts: Facts, now: float) -> Prediction:
         """Where a request with these *facts* would stand if it came now. Changes nothing."""
         self._age(now)
-        return self._outlook().predict(None, facts, now)
+        return self._outlook().predict(facts, now)
 
     @property
     def waiting(self) -> tuple[K, ...]:

@@ -27,12 +27,13 @@ class Refusals(Generic[K]):
         facts = waiter.facts
         home = self.outlook.homes[facts.model]
         limits = self.outlook.limits
-        wait_s = self.outlook.predict(waiter.ticket, facts, now).wait_s
+        starts = self.outlook.starts(home, home.line, now)
+        wait_s = next(start_s for other, start_s in starts if other is waiter)
         waiting = self.waiting_total
         if facts.gives_up_at <= now:
             return self._came_to_nothing(waiter, wait_s, now)
         if 0 < limits.queue_max_per_model < len(home.line):
-            place_s = self.outlook.starts(home, home.line, now)[0][1]
+            place_s = starts[0][1]
             message = f"{len(home.line) - 1} requests are waiting for {facts.model} already"
             return self._full(waiter, "queue_overloaded_model", message, place_s, wait_s, now)
         if 0 < limits.queue_max_total < waiting:
@@ -47,7 +48,7 @@ class Refusals(Generic[K]):
 
     def expired(self, waiter: Waiter[K], now: float) -> Refused[K]:
         """Refuse one that has waited for as long as it would, and has left the line."""
-        wait_s = self.outlook.predict(None, waiter.facts, now).wait_s
+        wait_s = self.outlook.predict(waiter.facts, now).wait_s
         return self._came_to_nothing(waiter, wait_s, now)
 
     def too_large(self, waiter: Waiter[K], reason: str, now: float) -> Refused[K]:

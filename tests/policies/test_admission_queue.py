@@ -299,6 +299,16 @@ def test_a_budget_too_short_to_begin_a_load_does_not_wake_a_cold_model() -> None
     assert refused(queue.enter(1, facts(budget_s=4.0), 0.0)).code == "queue_timeout"
 
 
+def test_only_the_first_of_several_may_outlast_its_budget_on_a_model_that_is_going() -> None:
+    queue = serving()
+    queue.forecast.observed_load("a", 60.0)
+    queue.enter(1, facts(), 0.0)
+    queue.drain("a", 0.0)
+
+    assert queue.enter(2, facts(budget_s=20.0), 0.0) == []
+    assert refused(queue.enter(3, facts(budget_s=20.0), 0.0)).code == "queue_timeout"
+
+
 def swapping(*, waiters: int) -> AdmissionQueue[int]:
     """Model a came at 0, runs ticket 1 and has *waiters*; somebody wants b since 1.0."""
     queue = serving()
@@ -352,6 +362,16 @@ def test_a_waiter_that_leaves_does_not_start_the_clock_of_collation_anew() -> No
     queue.leave(2, 4.0)
 
     assert queue.next_deadline == 6.0
+
+
+def test_a_plan_for_a_victim_that_went_by_itself_does_not_hit_it_when_it_is_back() -> None:
+    queue = swapping(waiters=1)
+    assert queue.gone("a", 3.0) == [Want("a")]
+
+    queue.ready("a", ONE_SLOT, 4.0)
+    queue.expire(50.0)
+
+    assert queue.view(50.0).models["a"].phase is Phase.READY
 
 
 def test_room_for_a_model_that_nobody_waits_for_is_not_made() -> None:
@@ -503,6 +523,36 @@ def test_a_pending_swap_is_in_the_predictions_of_both_models() -> None:
     [entry] = queue.view(0.0).of(Class.NORMAL)[:1]
     assert entry.ticket == 1
     assert entry.predicted_wait_s == pytest.approx(10 + 10 + 6 + 2 + 6, abs=1)
+
+
+def test_the_prediction_for_a_model_that_is_going_is_its_streams_and_a_load() -> None:
+    queue = slow_queue()
+    queue.forecast.observed_load("a", 6.0)
+    queue.enter(1, facts(), 0.0)
+    queue.drain("a", 0.0)
+
+    assert queue.predict(facts(), 4.0).wait_s == pytest.approx(6 + 6, abs=0.2)
+
+
+def test_once_the_victim_has_gone_the_load_is_counted_down() -> None:
+    queue = swapping(waiters=0)
+    queue.forecast.observed_load("b", 30.0)
+    queue.expire(2.0)
+    queue.ended(1, 3.0)
+    queue.gone("a", 4.0)
+
+    assert queue.predict(facts("b"), 14.0).wait_s == pytest.approx(20.0, abs=0.5)
+
+
+def test_a_cap_on_all_streams_is_in_the_predictions() -> None:
+    queue = AdmissionQueue[int](Limits(streams_total=1), forecast=slow_queue().forecast)
+    queue.ready("a", TWO_SLOTS, 0.0)
+    queue.ready("b", TWO_SLOTS, 0.0)
+    queue.enter(1, facts("a"), 0.0)
+    queue.enter(2, facts("a"), 0.0)
+
+    assert queue.predict(facts("b"), 0.0).wait_s == pytest.approx(10.0, rel=0.02)
+    assert queue.predict(facts("b", klass=Class.BATCH), 0.0).wait_s == pytest.approx(20.0, rel=0.02)
 
 
 def test_the_view_shows_who_waits_what_runs_and_which_swaps_are_pending() -> None:
