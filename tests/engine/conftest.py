@@ -19,6 +19,10 @@ from safetensors.numpy import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 
+from lattice_actors.engine import blas
+
+blas.prepare()  # before any test module imports mlx
+
 Matrix = npt.NDArray[np.float32]
 
 HIDDEN = 64
