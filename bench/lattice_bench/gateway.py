@@ -75,6 +75,7 @@ class GatewayFigures:
     floor_s: Spread | None  # the bench against `source`: loopback and client
     request_s: Spread | None  # through the gateway
     ttft_s: Spread | None  # the same requests, to the first text
+    request_cpu_ms: float  # of the gateway process a request: no neighbour's load is in it
     added_ms: float  # median of request_s less median of engine_s
     burst: Flow  # all tokens at once, as fast as they go
     sustained: Flow  # long answers at the offered rate
@@ -118,7 +119,10 @@ async def measure(plan: Plan, serve: Serve = serve_command) -> GatewayFigures:
             starts.append((server.start_s, server.ready_s))
             rest_rss_bytes, rest_cpu_share = await _rest(server.pid, plan.rest_s)
             target = Target(server.url, "auto")
+            await _one_by_one(target, 1)  # the first one loads the engine
+            before = usage(server.pid).cpu_s
             alone = await _one_by_one(target, plan.requests)
+            request_cpu_s = usage(server.pid).cpu_s - before
             burst = await _flow(target, server.pid, plan.streams, BURST_TOKENS, plan.rounds)
             used_rss_bytes = usage(server.pid).rss_bytes
         async with start(serve, paced) as server:
@@ -135,6 +139,7 @@ async def measure(plan: Plan, serve: Serve = serve_command) -> GatewayFigures:
         floor_s=spread([answer.total_s for answer in floor.good]),
         request_s=request,
         ttft_s=spread([answer.ttft_s for answer in alone.good if answer.ttft_s is not None]),
+        request_cpu_ms=1e3 * request_cpu_s / (WARM_UP + plan.requests),
         added_ms=1e3 * (request.p50 - engine.p50) if request and engine else float("nan"),
         burst=burst,
         sustained=sustained,

@@ -174,6 +174,7 @@ def gateway_text(figures: GatewayFigures) -> str:
         ["CPU at rest, % of a core", f"{figures.rest_cpu_share * 100:.2f}"],
         ["request of one token, ms", ms(figures.request_s)],
         ["  first text of it, ms", ms(figures.ttft_s)],
+        ["  CPU of the gateway, ms", f"{figures.request_cpu_ms:.2f}"],
         ["  the engine alone, ms", ms(figures.engine_s)],
         ["  loopback and client alone, ms", ms(figures.floor_s)],
         ["  added by the gateway, ms", f"{figures.added_ms:.2f}"],
