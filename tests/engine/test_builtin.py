@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -42,7 +44,7 @@ TRICKY = [
 
 
 @pytest.fixture(scope="module")
-def quantised(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def quantised(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The quantised directory, made by two processes at the same time."""
     cache = tmp_path_factory.mktemp("cache")
     processes = [
@@ -60,7 +62,8 @@ def quantised(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert sum("writing the weights" in said for said in lines) == 1  # only one did the work
     folder = Path(lines[0][-1])
     assert [path.name for path in folder.parent.iterdir() if path.name != ".lock"] == [folder.name]
-    return folder
+    yield folder
+    shutil.rmtree(cache)  # pytest would keep 100 MB of each of the last three runs
 
 
 @pytest.fixture(scope="module")
