@@ -73,6 +73,8 @@ class Residents(Protocol):
     def want(self, model: str) -> None: ...
     def unwant(self, model: str) -> None: ...
     def drained(self, model: str) -> None: ...
+    def draining(self, model: str) -> None: ...
+    def remind(self) -> None: ...
     def used(self, model: str, *, busy: bool) -> None: ...
 
 
@@ -350,7 +352,10 @@ class AdmissionActor:
             case MakeRoom(model, victims):
                 return queue.make_room(model, victims, now)
             case Drain(model):
-                return queue.drain(model, now)
+                verdicts = queue.drain(model, now)
+                if Drained(model) not in verdicts:
+                    self._residents.draining(model)
+                return verdicts
             case Census():
                 return self._on_census(message, now)
             case Remind():
@@ -407,6 +412,7 @@ class AdmissionActor:
         self._missing.discard(census.model)
         if not self._missing and self._queue.rebuilding:
             verdicts += self._queue.begin(now)
+            self._residents.remind()
         return verdicts
 
     def _remind(self) -> None:

@@ -69,6 +69,13 @@ class Drained:
 
 
 @attrs.frozen
+class Draining:
+    """Admission gives no more grants of a model; those that run will be some time."""
+
+    model: str
+
+
+@attrs.frozen
 class Used:
     """The first stream of a model began, or its last one ended."""
 
@@ -126,6 +133,11 @@ class Unload:
 
 
 @attrs.frozen
+class Remind:
+    """Admission has lost its memory: tell it again what it was asked to empty."""
+
+
+@attrs.frozen
 class Pardon:
     """Whatever failed may be tried again: an operator looked after it."""
 
@@ -170,12 +182,14 @@ Message = (
     | Want
     | Unwant
     | Drained
+    | Draining
     | Used
     | Loaded
     | Gone
     | Report
     | LoadNow
     | Unload
+    | Remind
     | Pardon
     | Pin
     | Ask
@@ -201,6 +215,9 @@ class EvictorHandle:
     def drained(self, model: str) -> None:
         self._mailbox.tell(Drained(model))
 
+    def draining(self, model: str) -> None:
+        self._mailbox.tell(Draining(model))
+
     def used(self, model: str, *, busy: bool) -> None:
         self._mailbox.tell(Used(model, busy))
 
@@ -212,6 +229,9 @@ class EvictorHandle:
 
     def report(self, model: str, stage: lru.Stage | None, resident_bytes: int) -> None:
         self._mailbox.tell(Report(model, stage, resident_bytes))
+
+    def remind(self) -> None:
+        self._mailbox.tell(Remind())
 
     def pardon(self) -> None:
         self._mailbox.tell(Pardon())
@@ -303,6 +323,10 @@ class EvictorActor:
                 return [] if model in self._loads else self._policy.unwant(model, now)
             case Drained(model):
                 return self._policy.drained(model, now)
+            case Draining(model):
+                for unload in self._unloads.pop(model, []):
+                    unload.send(Unloaded(deferred=True, resident=self._policy.resident))
+                return []
             case Used(model, busy):
                 return self._policy.used(model, busy=busy, now=now)
             case Loaded(model, resident_bytes):
@@ -318,6 +342,8 @@ class EvictorActor:
                 return self._on_load_now(model, reply, now)
             case Unload(model, reply):
                 return self._on_unload(model, reply, now)
+            case Remind():
+                return self._policy.remind()
             case Pardon():
                 for handle in self._models.all():
                     self._pardon(handle.model)
@@ -377,10 +403,7 @@ class EvictorActor:
         if self._policy.stage(model) is None:
             reply.fail(NotFound(f"{model} is not loaded", code="model_not_loaded"))
             return []
-        if self._policy.is_busy(model):
-            reply.send(Unloaded(deferred=True, resident=self._policy.resident))
-        else:
-            self._unloads.setdefault(model, []).append(reply)
+        self._unloads.setdefault(model, []).append(reply)
         return self._policy.unload(model, now)
 
     def _carry_out(self, actions: list[lru.Action]) -> None:

@@ -101,7 +101,9 @@ class Residency:
         if resident is not None and not resident.yields:
             return []
         self._wants.setdefault(model, needs_bytes)
-        return self._serve(now)
+        asked = self._asked.get(model)
+        # Wanted again: admission has forgotten that it was asked to make room, so say it again.
+        return [MakeRoom(model, asked)] if asked else self._serve(now)
 
     def adopt(self, model: str, needs_bytes: int, stage: Stage, now: float) -> None:
         """*model* is in memory already: an earlier evictor put it there."""
@@ -180,6 +182,15 @@ class Residency:
             for action in self.unload(model, now)
         ]
 
+    def remind(self) -> list[Action]:
+        """Admission has lost its memory: ask again for everything it has not yet emptied."""
+        emptying = {m for m, r in self._residents.items() if r.stage is Stage.GIVING_WAY}
+        actions: list[Action] = []
+        for model, victims in self._asked.items():
+            actions.append(MakeRoom(model, victims))
+            emptying -= set(victims)
+        return [*actions, *(Drain(model) for model in sorted(emptying))]
+
     # --- what it looks like -----------------------------------------------------------------
 
     @property
@@ -203,10 +214,6 @@ class Residency:
     def stage(self, model: str) -> Stage | None:
         resident = self._residents.get(model)
         return resident.stage if resident is not None else None
-
-    def is_busy(self, model: str) -> bool:
-        resident = self._residents.get(model)
-        return resident is not None and resident.busy
 
     def plan(self, model: str, needs_bytes: int) -> tuple[str, ...] | CannotFit:
         """Say what would have to go for *model*, without doing anything."""

@@ -61,11 +61,12 @@ class EnginePlan:
     max_streams: int = 8  # 0: no cap
     load_silence_s: float = 60.0
 
-    def load(self, entry: ModelEntry) -> frames.Load:
-        """The command that loads *entry*."""
-        return frames.Load(
+    def engine(self, entry: ModelEntry, tell: Callable[[EngineNews], None]) -> EngineProcess:
+        """Return an engine for *entry*, to be run."""
+        load = frames.Load(
             str(entry.path), self.prefill_step_tokens, self.max_streams, self.target_step_ms
         )
+        return EngineProcess(entry.id, self.module, load, self.environ, tell, self.load_silence_s)
 
 
 class Evictor(Protocol):
@@ -334,13 +335,8 @@ class ModelActor:
         self._incarnation += 1
         incarnation = self._incarnation
         self._load_problem = None
-        self._engine = EngineProcess(
-            self._model,
-            self._plan.module,
-            self._plan.load(self._load.entry),
-            self._plan.environ,
-            lambda news: self._mailbox.tell(FromEngine(incarnation, news)),
-            self._plan.load_silence_s,
+        self._engine = self._plan.engine(
+            self._load.entry, lambda news: self._mailbox.tell(FromEngine(incarnation, news))
         )
         self._nursery.start_soon(self._engine.run)
 

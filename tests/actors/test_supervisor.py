@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import attrs
@@ -137,11 +138,10 @@ async def test_an_ask_the_actor_forgot_is_answered_when_it_stops(
             await mailbox.ask_anew(Forget)
 
     with trio.fail_after(3600):
-        async with trio.open_nursery() as nursery:
-            async with open_supervisor("root") as root:
-                root.start(mailbox, Adder)
-                nursery.start_soon(asker)
-                await wait_all_tasks_blocked()
+        async with trio.open_nursery() as nursery, open_supervisor("root") as root:
+            root.start(mailbox, Adder)
+            nursery.start_soon(asker)
+            await wait_all_tasks_blocked()
 
 
 async def test_a_child_added_after_the_stop_began_refuses_its_asks(
@@ -173,31 +173,28 @@ def test_no_order_of_events_leaves_an_asker_hanging(steps: list[str]) -> None:
         async def asker(make: Callable[[Reply[int]], Message], patience_s: float) -> None:
             nonlocal answered
             with trio.move_on_after(patience_s):
-                try:
+                with contextlib.suppress(ActorStopped):
                     await mailbox.ask_anew(make)
-                except ActorStopped:
-                    pass
             answered += 1
 
         with trio.fail_after(10_000):
-            async with trio.open_nursery() as askers:
-                async with open_supervisor("root") as root:
-                    root.start(mailbox, Adder, intensity=Intensity(restarts=10**6))
-                    for step in steps:
-                        match step:
-                            case "ask":
-                                askers.start_soon(asker, add(1), 9000)
-                            case "ask and leave":
-                                askers.start_soon(asker, Forget, 0.5)
-                            case "forget":
-                                askers.start_soon(asker, Forget, 9000)
-                            case "crash":
-                                mailbox.tell(Crash())
-                            case "let it run":
-                                await wait_all_tasks_blocked()
-                            case "time passes":
-                                await trio.sleep(1)
-                        asked += step in ("ask", "ask and leave", "forget")
+            async with trio.open_nursery() as askers, open_supervisor("root") as root:
+                root.start(mailbox, Adder, intensity=Intensity(restarts=10**6))
+                for step in steps:
+                    match step:
+                        case "ask":
+                            askers.start_soon(asker, add(1), 9000)
+                        case "ask and leave":
+                            askers.start_soon(asker, Forget, 0.5)
+                        case "forget":
+                            askers.start_soon(asker, Forget, 9000)
+                        case "crash":
+                            mailbox.tell(Crash())
+                        case "let it run":
+                            await wait_all_tasks_blocked()
+                        case "time passes":
+                            await trio.sleep(1)
+                    asked += step in ("ask", "ask and leave", "forget")
         assert answered == asked
         assert trio.current_time() < 9000, "an ask waited for its own patience to end"
 
