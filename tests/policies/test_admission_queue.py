@@ -372,6 +372,7 @@ def test_a_plan_for_a_victim_that_went_by_itself_does_not_hit_it_when_it_is_back
     queue.expire(50.0)
 
     assert queue.view(50.0).models["a"].phase is Phase.READY
+    assert queue.leave(2, 51.0) == [Unwant("b")]  # nothing has begun
 
 
 def test_room_for_a_model_that_nobody_waits_for_is_not_made() -> None:
