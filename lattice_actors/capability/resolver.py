@@ -68,12 +68,13 @@ class _Question:
         if not self.pool:
             return self._empty_pool()
         spec = self.preferences.spec
-        if self.preferences.rules.force_default and not spec.placeholder:
+        if self.preferences.rules.force_default:
+            # For those who asked for nothing too: no wish may pass over a default that is forced.
             forced = self.preferences.order(self.preferences.active_default(), self.pool, self.pool)
             if chosen := self._first_available(forced):
                 using = self.candidates[chosen.index].id
                 text = f"forced_default (requested {self._shown()}, using '{using}')"
-                return self._route(chosen, forced, text)
+                return self._route(chosen, forced, None if spec.placeholder else text)
 
         matches = self._matches()
         if chosen := self._first_available(matches):

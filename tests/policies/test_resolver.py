@@ -349,6 +349,11 @@ def test_a_forced_default_replaces_every_explicit_spec() -> None:
     assert found.resolution == "forced_default (requested 'a', using 'b')"
     asked_for_nothing = route("auto", candidates, Rules(default_model="b", force_default=True))
     assert (asked_for_nothing.model, asked_for_nothing.resolution) == ("b", None)
+
+    slow = Candidate("slow", Profile(latency_tier="slow", memory_gb_estimate=40))
+    wish = Hints(prefers_fast=True)
+    rules = Rules(default_model="slow", force_default=True)
+    assert route(None, [*candidates, slow], rules, hints=wish).model == "slow"
     assert route("a", candidates, Rules(force_default=True)).model == "a"
 
 
