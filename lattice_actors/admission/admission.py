@@ -126,6 +126,13 @@ class Failed:
 
 
 @attrs.frozen
+class Loading:
+    """The evictor: the load of a model has begun."""
+
+    model: str
+
+
+@attrs.frozen
 class Pardoned:
     """The evictor: a model that failed may be tried again."""
 
@@ -210,6 +217,7 @@ Message = (
     | Ready
     | Gone
     | Failed
+    | Loading
     | Pardoned
     | MakeRoom
     | Drain
@@ -280,6 +288,9 @@ class AdmissionHandle:
     def census(self, model: str, capacity: Capacity | None, running: tuple[Ticket, ...]) -> None:
         self._mailbox.tell(Census(model, capacity, running))
 
+    def loading(self, model: str) -> None:
+        self._mailbox.tell(Loading(model))
+
     def pardoned(self, model: str) -> None:
         self._mailbox.tell(Pardoned(model))
 
@@ -347,6 +358,8 @@ class AdmissionActor:
                 return queue.gone(model, now)
             case Failed(model, barred):
                 return self._on_failed(model, barred, now)
+            case Loading(model):
+                return queue.loading(model, now)
             case Pardoned(model):
                 self._barred.pop(model, None)
             case MakeRoom(model, victims):

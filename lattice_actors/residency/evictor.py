@@ -284,6 +284,7 @@ class EvictorActor:
             self._carry_out(self._policy.expire(now))
             if received is not None:
                 self._carry_out(self._on(received, now))
+            self._answer_loads()
 
     async def _recall(self) -> list[Message]:
         """Take up what an earlier incarnation left, from those who own the truth.
@@ -330,8 +331,6 @@ class EvictorActor:
             case Used(model, busy):
                 return self._policy.used(model, busy=busy, now=now)
             case Loaded(model, resident_bytes):
-                for load in self._loads.pop(model, []):
-                    load.send(None)
                 actual = resident_bytes + self._kv_bytes(model) if resident_bytes else 0
                 return self._policy.loaded(model, actual, now)
             case Gone(model, barred):
@@ -398,6 +397,13 @@ class EvictorActor:
         self._loads.setdefault(model, []).append(reply)
         return self._policy.want(model, self._needs(model), now)
 
+    def _answer_loads(self) -> None:
+        """Tell operators whose model is there, by a load or because its eviction was called off."""
+        ready = [m for m in self._loads if self._policy.stage(m) is lru.Stage.READY]
+        for model in ready:
+            for load in self._loads.pop(model):
+                load.send(None)
+
     def _on_unload(self, model: str, reply: Reply[Unloaded], now: float) -> list[lru.Action]:
         self._pardon(model)
         if self._policy.stage(model) is None:
@@ -415,6 +421,7 @@ class EvictorActor:
                     if entry is None:
                         self._mailbox.tell(Gone(model, None))
                     else:
+                        self._admission.loading(model)
                         self._models.of(model).load(entry, self._kv_bytes(model))
                 case lru.MakeRoom(model, victims):
                     if model in self._loads:

@@ -101,9 +101,10 @@ class Residency:
         if resident is not None and not resident.yields:
             return []
         self._wants.setdefault(model, needs_bytes)
-        asked = self._asked.get(model)
-        # Wanted again: admission has forgotten that it was asked to make room, so say it again.
-        return [MakeRoom(model, asked)] if asked else self._serve(now)
+        if model in self._asked:
+            # Wanted again: admission has forgotten that it was asked for room, so say it again.
+            return self._ask_again(model)
+        return self._serve(now)
 
     def adopt(self, model: str, needs_bytes: int, stage: Stage, now: float) -> None:
         """*model* is in memory already: an earlier evictor put it there."""
@@ -116,6 +117,7 @@ class Residency:
             resident = self._residents.get(victim)
             if resident is not None and resident.stage is Stage.GIVING_WAY:
                 resident.stage = Stage.READY
+                self._wants.pop(victim, None)  # it was wanted back after its turn: it stays
         return self._serve(now)
 
     def loaded(self, model: str, actual_bytes: int, now: float) -> list[Action]:
@@ -184,12 +186,10 @@ class Residency:
 
     def remind(self) -> list[Action]:
         """Admission has lost its memory: ask again for everything it has not yet emptied."""
-        emptying = {m for m, r in self._residents.items() if r.stage is Stage.GIVING_WAY}
-        actions: list[Action] = []
-        for model, victims in self._asked.items():
-            actions.append(MakeRoom(model, victims))
-            emptying -= set(victims)
-        return [*actions, *(Drain(model) for model in sorted(emptying))]
+        swaps = [action for model in self._asked for action in self._ask_again(model)]
+        victims = {victim for asked in self._asked.values() for victim in asked}
+        unloads = [m for m, r in self._residents.items() if r.stage is Stage.GIVING_WAY]
+        return [*swaps, *(Drain(model) for model in unloads if model not in victims)]
 
     # --- what it looks like -----------------------------------------------------------------
 
@@ -231,6 +231,7 @@ class Residency:
     def _serve(self, now: float) -> list[Action]:
         """Load what fits, in order; for the first that does not, ask for room once."""
         actions: list[Action] = []
+        first = True
         kept_bytes = kept_models = 0  # free room that an earlier want still needs
         for model, needs in list(self._wants.items()):
             if model in self._residents:
@@ -241,12 +242,23 @@ class Residency:
                 self._residents[model] = _Resident(needs, now)
                 actions.append(Load(model))
                 continue
-            if kept_models == 0:
+            if first:
+                first = False
                 actions += self._ask_for_room(model, needs)
                 if model not in self._wants:
                     continue
-            kept_bytes, kept_models = kept_bytes + needs, kept_models + 1
+            coming = [self._residents[victim].needs_bytes for victim in self._asked.get(model, ())]
+            kept_bytes += max(0, needs - sum(coming))
+            kept_models += 0 if coming else 1
         return actions
+
+    def _ask_again(self, model: str) -> list[Action]:
+        waiting_for = tuple(
+            victim
+            for victim in self._asked[model]
+            if self._residents[victim].stage is Stage.GIVING_WAY
+        )
+        return [MakeRoom(model, waiting_for)] if waiting_for else []
 
     def _ask_for_room(self, model: str, needs: int) -> Iterator[Action]:
         verdict = self._victims(model, needs)
