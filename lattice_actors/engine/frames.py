@@ -29,13 +29,12 @@ class Frame(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class Load(Frame, frozen=True, tag="load"):
-    """Load the model of this directory and warm it up."""
+    """Load the model of this directory, warm it up and check it for NaN."""
 
     path: str
     prefill_step_tokens: int  # most prompt tokens of one step, over all prompts, nobody decoding
     max_streams: int
     target_step_ms: float  # 0: at most 2.5 x the measured decode step; else this many ms
-    warm_up: bool = True
 
 
 class Gen(Frame, frozen=True, tag="gen"):

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import attrs
+import msgspec
 
 from .detokenizing import Detokenizer
 from .frames import Gen, Refused
@@ -83,13 +84,13 @@ class PromptMaker:
         seed = secrets.randbits(64) if gen.seed is None else gen.seed
         if gen.messages is not None:
             tokens, trimmed = self._chat(gen, gen.messages)
-            return Prepared(gen, tokens, seed, trimmed)
+            return Prepared(self._shortened(gen, tokens), tokens, seed, trimmed)
         tokens = self._text(gen, gen.text) if gen.text is not None else self._ids(gen.tokens or [])
         if not tokens:
             raise _Refusal("empty_prompt", "the prompt has no tokens", "prompt")
         if len(tokens) > self._room(gen):
             raise self._too_long(gen, len(tokens), "prompt")
-        return Prepared(gen, tokens, seed)
+        return Prepared(self._shortened(gen, tokens), tokens, seed)
 
     # --- the three kinds of prompt -------------------------------------------------------------
 
@@ -175,14 +176,26 @@ class PromptMaker:
         return min(self.context_tokens, gen.context_tokens or self.context_tokens)
 
     def _room(self, gen: Gen) -> int:
-        return self._limit(gen) - gen.max_tokens - gen.trim_buffer
+        return self._limit(gen) - self._least_answer(gen) - gen.trim_buffer
+
+    @staticmethod
+    def _least_answer(gen: Gen) -> int:
+        return 1 if gen.shorten else gen.max_tokens
+
+    def _shortened(self, gen: Gen, tokens: list[int]) -> Gen:
+        """Return *gen* with no more `max_tokens` than the context leaves, where it allows that."""
+        if not gen.shorten:
+            return gen
+        room = self._limit(gen) - len(tokens) - gen.trim_buffer
+        return msgspec.structs.replace(gen, max_tokens=min(gen.max_tokens, room))
 
     def _too_long(self, gen: Gen, prompt: int, param: str, least: str = "") -> _Refusal:
         return _Refusal(
             "context_length_exceeded",
             f"the context has {self._limit(gen)} tokens, the request needs {least}"
-            f"{prompt + gen.max_tokens + gen.trim_buffer}: {prompt} in the prompt, "
-            f"{gen.max_tokens} for the answer (max_tokens), {gen.trim_buffer} kept free",
+            f"{prompt + self._least_answer(gen) + gen.trim_buffer}: {prompt} in the prompt, "
+            f"{self._least_answer(gen)} for the answer (max_tokens), "
+            f"{gen.trim_buffer} kept free",
             param,
         )
 

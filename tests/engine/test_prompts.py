@@ -285,3 +285,22 @@ def test_trimmed_conversations_keep_systems_begin_with_a_user_and_end_alike(
         assert next(m["role"] for m in kept if m["role"] not in ("system", "developer")) == "user"
         last_user = max(place for place, role in enumerate(roles) if role == "user")
         assert kept[-len(messages[last_user:]) :] == messages[last_user:]
+
+
+def test_an_answer_whose_length_nobody_asked_for_is_shortened_to_the_context(
+    maker: PromptMaker,
+) -> None:
+    assert refused(maker, messages=[USER], max_tokens=10_000).code == "context_length_exceeded"
+
+    short = prepared(maker, messages=[USER], max_tokens=10_000, shorten=True)
+
+    assert len(short.tokens) + short.gen.max_tokens == CONTEXT - short.gen.trim_buffer
+
+
+def test_a_shortened_answer_still_needs_room_for_a_token(maker: PromptMaker) -> None:
+    long = [{"role": "user", "content": "a " * CONTEXT}]
+
+    refusal = refused(maker, messages=long, max_tokens=8, shorten=True)
+
+    assert refusal.code == "context_length_exceeded"
+    assert "1 for the answer" in refusal.text
