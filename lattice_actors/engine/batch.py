@@ -129,6 +129,12 @@ class Batch:
             self._kv_bytes, self._kv_stale = self._generator.prompt_cache_nbytes, False
         return self._kv_bytes
 
+    @property
+    def worth_waiting_s(self) -> float:
+        """How long the first step may wait for company, all streams being new."""
+        unread = sum(len(stream.prepared.tokens) for stream in self._streams.values())
+        return self._pacing.worth_waiting_s(unread)
+
     def add(self, prepared: Prepared, processors: Sequence[Processor] = ()) -> None:
         """Take a stream in; its prefill begins with the next step if there is a place."""
         text = AnswerText.of(self._loaded.tokenizer, prepared.gen.stop)

@@ -42,7 +42,8 @@ if TYPE_CHECKING:  # they import mlx, which must not happen before `Hello` and t
 
 EXIT_BAD_FRAME = 4
 EXIT_STEPS_FAIL = 5
-GATHER_S = 0.01  # a burst of requests is worth one common prefill, not one for the first alone
+TOKENISING_S = 0.01  # how long a first step waits for what is being tokenised already
+GATHER_MOST_S = 0.05  # and for newcomers, however long the burst goes on
 LOOK_FOR_PARENT_S = 5.0  # only matters if some other process keeps the gateway's socket open
 OFFLINE = {
     "HF_HUB_OFFLINE": "1",  # a model is a directory here; nothing may be fetched behind our back
@@ -217,9 +218,13 @@ class Worker:
             pass
 
     def _gather(self, batch: Batch) -> None:
-        """Before the first step after a rest, wait for what is being tokenised already."""
-        until = time.monotonic() + GATHER_S
-        while self._tokenising and (left_s := until - time.monotonic()) > 0:
+        """Before the first step after a rest: a burst is worth one common prefill."""
+        began = time.monotonic()
+        while batch:
+            patience_s = TOKENISING_S if self._tokenising else batch.worth_waiting_s
+            left_s = min(patience_s, began + GATHER_MOST_S - time.monotonic())
+            if left_s <= 0:
+                return
             try:
                 self._handle(batch, self._news.get(timeout=left_s))
             except Empty:

@@ -45,6 +45,7 @@ from .states import ModelState, move
 
 MOST_RETRIES = 2  # of an answer that was in the engine when it crashed
 POISON_S = 600.0  # how long a request that crashes engines is remembered
+UNBOUNDED_STREAMS = 10_000  # the engine's own bound, where the settings have none
 POISON_MOST = 1000  # and how many of them
 
 log = structlog.get_logger(__name__)
@@ -63,9 +64,8 @@ class EnginePlan:
 
     def engine(self, entry: ModelEntry, tell: Callable[[EngineNews], None]) -> EngineProcess:
         """Return an engine for *entry*, to be run."""
-        load = frames.Load(
-            str(entry.path), self.prefill_step_tokens, self.max_streams, self.target_step_ms
-        )
+        streams = self.max_streams or UNBOUNDED_STREAMS
+        load = frames.Load(str(entry.path), self.prefill_step_tokens, streams, self.target_step_ms)
         return EngineProcess(entry.id, self.module, load, self.environ, tell, self.load_silence_s)
 
 

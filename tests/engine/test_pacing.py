@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -124,3 +125,10 @@ def test_the_budget_stays_within_its_bounds_whatever_is_measured(
         pacing.measured(took_s, decoding, chunk)
 
         assert all(LEAST_TOKENS <= pacing.budget(number) <= 512 for number in (1, 4, 8))
+
+
+def test_waiting_for_company_costs_a_small_share_of_the_prefill() -> None:
+    pacing = Pacing(512, 0.0, first_decode_s=0.05, tokens_per_s=200.0)
+
+    assert pacing.worth_waiting_s(40) == pytest.approx(0.03 * 40 / 200)
+    assert pacing.worth_waiting_s(0) == 0
