@@ -30,6 +30,7 @@ class SlowReader(Busy):
 class TokenStream:
     """Written by a backend (`push_*`, `fail`, never waiting), read by one task (`receive`)."""
 
+    whole: bool = False  # its reader wants all of it at once: nothing counts as read before
     first_delta_at: float = attrs.field(init=False, default=math.nan)  # Trio clock, seconds
     tokens: int = attrs.field(init=False, default=0)  # pushed so far
     delivered: bool = attrs.field(init=False, default=False)  # a delta was handed to the reader
@@ -58,7 +59,7 @@ class TokenStream:
             self.first_delta_at = trio.current_time()
         self.tokens += delta.tokens
         self._unread_bytes += len(delta.text.encode())
-        if self._unread_bytes > MAX_UNREAD_BYTES:
+        if self._unread_bytes > MAX_UNREAD_BYTES and not self.whole:
             self.fail(SlowReader(f"the client left {MAX_UNREAD_BYTES} bytes unread"))
             return False
         if len(self._events) >= MERGE_AFTER:
@@ -99,18 +100,26 @@ class TokenStream:
     async def receive(self) -> list[Delta | Finish]:
         """Return all that is unread, at least one event; a `Finish` is always the last.
 
+        A *whole* stream is returned in one piece, at its end.
+
         Raises:
             LatticeError: what the stream failed with.
             trio.EndOfChannel: after the `Finish`.
         """
-        while not self._events:
+        while not self._events or (self.whole and not self._ended):
             if self._error is not None:
                 raise self._error
             if self._ended:
                 raise trio.EndOfChannel
             self._news = trio.Event()
             await self._news.wait()
+        if self.whole and self._error is not None:
+            raise self._error  # half an answer is none
         await trio.lowlevel.checkpoint()
+        return self.take()
+
+    def take(self) -> list[Delta | Finish]:
+        """Return what is unread now, which may be nothing."""
         unread = list(self._events)
         self._events.clear()
         self._unread_bytes = 0

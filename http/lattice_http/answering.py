@@ -94,9 +94,13 @@ class Answering:
         if trio.current_time() < cut_at:
             return None
         self.cut = True
-        late = [(index, _cut_off(self.tickets[index])) for index in sorted(self._unfinished)]
+        late: list[Event] = []
+        for index in sorted(self._unfinished):
+            stream = self.tickets[index].stream
+            late += [(index, event) for event in stream.take() if isinstance(event, Delta)]
+            late.append((index, _cut_off(self.tickets[index])))
         self._unfinished.clear()
-        return list(late)
+        return late
 
     async def _next(self) -> list[Event]:
         if self._batches is None:

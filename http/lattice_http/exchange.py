@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import trio
 
-from lattice_actors.errors import LoadFailed, ModelQuarantined
+from lattice_actors.errors import LoadFailed, ModelQuarantined, Unavailable
 from lattice_actors.generation import Finish, Usage
 
 from .answering import Answering, Event
@@ -42,8 +42,12 @@ class Exchange:
         Raises:
             LatticeError: why there is no answer.
         """
+        broken: BaseException | None = None
         for attempt in range(1, MOST_ROUTES + 1):
-            self.routed = await self.gateway.prepare(self.prompted, self.caller)
+            try:
+                self.routed = await self.gateway.prepare(self.prompted, self.caller)
+            except Unavailable as nobody_else:
+                raise broken or nobody_else from None
             self.log |= {"model": self.model, "resolution": self.routed.route.resolution}
             try:
                 async with AsyncExitStack() as inner:
@@ -53,10 +57,10 @@ class Exchange:
                     stack.push_async_exit(inner.pop_all().__aexit__)
                     return first
             except Exception as group:  # noqa: BLE001 - typed below, and raised again
-                error = telling(group)
-                if attempt < MOST_ROUTES and self._may_go_elsewhere(error):
-                    continue
-                raise error from None
+                broken = telling(group)
+                # The resolver knows now that it is broken, and whom else the caller would take.
+                if attempt == MOST_ROUTES or not self._may_go_elsewhere(broken):
+                    raise broken from None
         raise AssertionError("the last attempt returns or raises")
 
     async def receive(self, until: float = math.inf) -> list[Event] | None:
@@ -68,9 +72,8 @@ class Exchange:
         return events
 
     def _may_go_elsewhere(self, error: BaseException) -> bool:
-        named_others = bool(self.routed.route.alternatives)
         allowed = self.gateway.settings.on_model_miss == "fallback"
-        return named_others and allowed and isinstance(error, LoadFailed | ModelQuarantined)
+        return allowed and isinstance(error, LoadFailed | ModelQuarantined)
 
     @property
     def model(self) -> str:
@@ -98,7 +101,8 @@ class Exchange:
     def headers(self) -> list[tuple[str, str]]:
         """The headers of the answer."""
         route, request = self.routed.route, self.prompted.request
-        headers = [("X-Model-Routed-To", routed_to(route.backend, route.model))]
+        backend = "mlx-grab" if self.gateway.single else route.backend
+        headers = [("X-Model-Routed-To", routed_to(backend, route.model))]
         if route.resolution is not None:
             headers.append(("X-Model-Resolution", header_value(route.resolution)))
         if request.ignored:

@@ -26,6 +26,7 @@ from lattice_actors.errors import (
 from lattice_actors.generation import Job, JsonObject, Prompt, Sampling
 from lattice_actors.lattice import Lattice
 from lattice_actors.settings import Settings
+from lattice_actors.stream import TokenStream
 
 from .answering import Answering
 from .openai.request import ModelRequest
@@ -160,6 +161,7 @@ class Gateway:
                 key=caller.principal,
                 klass=klass,
                 priority=priority,
+                stream=TokenStream(whole=not request.stream),
             )
             for prompt, size in zip(prompted.prompts, prompted.prompt_bytes, strict=True)
         )
@@ -191,6 +193,11 @@ class Gateway:
         for answering in found:
             answering.fail(Unavailable("cancelled by an operator", code="request_cancelled"))
         return bool(found)
+
+    @property
+    def single(self) -> bool:
+        """One model answers everything, whatever a request names (`--model`)."""
+        return self.settings.model is not None
 
     @property
     def working(self) -> int:

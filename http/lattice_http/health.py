@@ -74,6 +74,7 @@ async def _details(gateway: Gateway) -> dict[str, Any]:
     running = {m: s.running + s.leaving for m, s in queue.models.items() if s.running + s.leaving}
     waiting = {model: shown.waiting for model, shown in queue.models.items() if shown.waiting}
     return {
+        "mode": "grab" if gateway.single else "catalog",
         "mlx_models": [entry.id for entry in world.snapshot.models],
         "mlx_unusable": {one.id: one.reason for one in world.snapshot.unusable},
         "mlx_loaded": ready,

@@ -79,8 +79,8 @@ class Outlook(Generic[K]):
         """Everybody of *line* in the order of service, with the seconds until each starts."""
         order = line.ranking()
         running = [(stream.facts, now - stream.since) for stream in home.streams.values()]
-        lengths = [facts.prompt_tokens + facts.max_tokens for facts, _ in running]
-        lengths += [w.facts.prompt_tokens + w.facts.max_tokens for w in order]
+        lengths = [facts.tokens for facts, _ in running]
+        lengths += [w.facts.tokens for w in order]
         starts = self.forecast.starts_s(
             home.slots_for(max(lengths, default=0.0)),
             running,

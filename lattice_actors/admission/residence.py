@@ -13,7 +13,7 @@ from typing import Generic
 import attrs
 
 from .fairness import Line
-from .verdicts import Capacity, Facts, K, Phase
+from .verdicts import KV_BLOCK_TOKENS, Capacity, Facts, K, Phase
 
 MOVES: dict[Phase, frozenset[Phase]] = {
     Phase.COLD: frozenset({Phase.WANTED, Phase.READY}),
@@ -23,7 +23,6 @@ MOVES: dict[Phase, frozenset[Phase]] = {
     Phase.DRAINED: frozenset({Phase.COLD}),
 }
 ASSUMED_SLOTS = 8  # of a model that was never ready, for predictions only: the default setting
-KV_BLOCK_TOKENS = 256  # the batch's cache grows in steps of this (mlx-lm's cache step)
 
 
 def kv_bytes(streams: int, longest_tokens: float, capacity: Capacity) -> float:
@@ -40,11 +39,6 @@ class Stream:
     since: float
     leaving: bool = False  # its client has gone, its backend has not yet said so
     adopted: bool = False  # learnt from a census: who asked has not been answered here
-
-    @property
-    def tokens(self) -> float:
-        """How long its row of the cache may become."""
-        return self.facts.prompt_tokens + self.facts.max_tokens
 
 
 @attrs.define(eq=False)
@@ -77,20 +71,20 @@ class Residence(Generic[K]):
             return False
         if not capacity.kv_budget_bytes:
             return True
-        longest = max(
-            facts.prompt_tokens + facts.max_tokens,
-            *(stream.tokens for stream in self.streams.values()),
-            0.0,
-        )
+        rows = [facts.tokens, *(stream.facts.tokens for stream in self.streams.values())]
+        # The prompt is an estimate; the engine refuses what is really longer than this.
+        longest = min(max(rows), capacity.longest_tokens)
         return kv_bytes(len(self.streams) + 1, longest, capacity) <= capacity.kv_budget_bytes
 
     def never_fits(self, facts: Facts) -> str | None:
-        """Say why the request can never run here, or None.
+        """Say why the request can never run here, whatever its prompt, or None.
 
-        Before the model is loaded only `max_tokens` counts: the prompt is not tokenised yet.
+        The prompt is only estimated here. Its exact length is the engine's to refuse.
         """
         capacity = self.capacity
         if capacity is None:
+            return None
+        if facts.max_tokens <= capacity.longest_tokens:
             return None
         context = capacity.context_tokens
         if context is not None and facts.max_tokens > context:
@@ -98,20 +92,16 @@ class Residence(Generic[K]):
                 f"max_tokens is {facts.max_tokens}, "
                 f"but {self.model} has a context of {context} tokens"
             )
-        prompt = facts.prompt_tokens if self.phase is Phase.READY else 0.0
-        needed = kv_bytes(1, prompt + facts.max_tokens, capacity)
-        if capacity.kv_budget_bytes and needed > capacity.kv_budget_bytes:
-            return (
-                f"about {prompt:.0f} prompt tokens and {facts.max_tokens} max_tokens need "
-                f"{needed:.0f} bytes of cache, but {self.model} has {capacity.kv_budget_bytes}"
-            )
-        return None
+        return (
+            f"max_tokens is {facts.max_tokens}, but the memory for the cache of {self.model} "
+            f"holds {capacity.longest_tokens:.0f} tokens"
+        )
 
     def slots_for(self, longest_tokens: float) -> int:
         """How many streams of such a length fit at once; 0: no cap."""
         if self.capacity is None:
             return ASSUMED_SLOTS
-        row = kv_bytes(1, longest_tokens, self.capacity)
+        row = kv_bytes(1, min(longest_tokens, self.capacity.longest_tokens), self.capacity)
         if not self.capacity.kv_budget_bytes or row <= 0:
             return self.capacity.slots
         by_memory = max(1, int(self.capacity.kv_budget_bytes // row))

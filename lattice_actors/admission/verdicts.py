@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Hashable
 from typing import Generic, TypeAlias, TypeVar, Union
 
@@ -11,6 +12,8 @@ import attrs
 from lattice_actors.errors import QueueFacts
 
 K = TypeVar("K", bound=Hashable)
+
+KV_BLOCK_TOKENS = 256  # a batch's cache grows in steps of this (mlx-lm's cache step)
 
 
 class Class(enum.Enum):
@@ -64,6 +67,11 @@ class Facts:
     alone: bool = False  # wants to run alone (kept for the model actor; no rule here yet)
 
     @property
+    def tokens(self) -> float:
+        """How long its row of the cache may become."""
+        return self.prompt_tokens + self.max_tokens
+
+    @property
     def gives_up_at(self) -> float:
         """When waiting ends: the earlier of wait budget and deadline counts."""
         return min(self.wait_until, self.deadline)
@@ -77,6 +85,15 @@ class Capacity:
     kv_bytes_per_token: int  # 0: not known
     kv_budget_bytes: int  # 0: not limited
     context_tokens: int | None = None  # prompt + answer; None: not known
+
+    @property
+    def longest_tokens(self) -> float:
+        """The longest prompt and answer together that one stream can have; inf: not known."""
+        longest = math.inf if self.context_tokens is None else float(self.context_tokens)
+        if self.kv_budget_bytes and self.kv_bytes_per_token:
+            blocks = self.kv_budget_bytes // (self.kv_bytes_per_token * KV_BLOCK_TOKENS)
+            longest = min(longest, float(blocks * KV_BLOCK_TOKENS))
+        return longest
 
 
 @attrs.frozen

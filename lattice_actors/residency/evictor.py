@@ -273,6 +273,8 @@ class EvictorActor:
         init=False, factory=dict[str, list[Reply[Unloaded]]]
     )
 
+    _misfits: set[str] = attrs.field(init=False, factory=set[str])  # refused for want of room
+
     async def run(self) -> None:
         """Serve until cancelled."""
         self._entries = {entry.id: entry for entry in self._snapshot().models}
@@ -348,6 +350,8 @@ class EvictorActor:
                     self._pardon(handle.model)
                 return []
             case Pin(model, pinned):
+                if not pinned:
+                    self._pardon_misfits()
                 return self._policy.pin(model, pinned=pinned, now=now)
             case Ask(reply):
                 reply.send(self._view())
@@ -365,6 +369,12 @@ class EvictorActor:
             if self._entries.get(model) != entry:
                 self._pardon(model)  # its files are new, or changed
         self._entries = fresh
+
+    def _pardon_misfits(self) -> None:
+        """A pin is gone: what found no room beside it may find it now."""
+        for model in self._misfits:
+            self._admission.pardoned(model)
+        self._misfits.clear()
 
     def _pardon(self, model: str) -> None:
         for handle in self._models.all():
@@ -434,6 +444,7 @@ class EvictorActor:
                 case lru.Stop(model):
                     self._models.of(model).stop(f"{model} makes room")
                 case lru.CannotFit(model, message):
+                    self._misfits.add(model)
                     barred = Barred("model_does_not_fit", message, None)
                     self._admission.failed(model, barred)
                     self._fail_loads(model, CannotFit, message, None)

@@ -7,6 +7,7 @@ request which kills it is found out; the others end with `model_crashed`.
 
 from __future__ import annotations
 
+import math
 import random
 from collections import deque
 from collections.abc import Callable
@@ -37,6 +38,7 @@ from lattice_actors.errors import (
     ModelQuarantined,
     RequestCrashesEngine,
 )
+from lattice_actors.generation import Job
 from lattice_actors.mailbox import Mailbox
 
 from .lru import Stage
@@ -378,7 +380,14 @@ class ModelActor:
         assert self._engine is not None
         run.rid, self._next_rid = self._next_rid, self._next_rid + 1
         self._by_rid[run.rid] = run
-        self._engine.begin(run.rid, run.ticket.job, run.ticket.stream, announce=announce)
+        job = attrs.evolve(run.ticket.job, context_tokens=self._room(run.ticket.job))
+        self._engine.begin(run.rid, job, run.ticket.stream, announce=announce)
+
+    def _room(self, job: Job) -> int | None:
+        """How long prompt and answer may be: what was asked, and what the memory allows."""
+        assert self._capacity is not None
+        room = min(job.context_tokens or math.inf, self._capacity.longest_tokens)
+        return None if math.isinf(room) else int(room)
 
     def _end(self, run: _Run, error: LatticeError | None, ghost_tokens: int = 0) -> None:
         """Say the last word on *run*, to its reader and to admission."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,14 +18,10 @@ from lattice_actors.errors import (
     QueueRefused,
     RequestCrashesEngine,
 )
-
-MakeHouse = Callable[..., Any]  # conftest: opens a `House`
-LOAD_S = 5.0
+from tests.actors.house import LOAD_S, FakePlan, open_house
 
 
-async def test_a_cold_model_is_loaded_once_for_all_who_wait(
-    autojump_clock: MockClock, open_house: MakeHouse
-) -> None:
+async def test_a_cold_model_is_loaded_once_for_all_who_wait(autojump_clock: MockClock) -> None:
     async with open_house() as house:
         answers: list[tuple[str, float]] = []
 
@@ -41,11 +36,9 @@ async def test_a_cold_model_is_loaded_once_for_all_who_wait(
         assert house.starts == ["start a"]
 
 
-async def test_a_slot_is_free_again_after_each_way_to_leave(
-    autojump_clock: MockClock, open_house: MakeHouse
-) -> None:
+async def test_a_slot_is_free_again_after_each_way_to_leave(autojump_clock: MockClock) -> None:
     """Left while loading, while queued behind a full model, and while being answered."""
-    async with open_house(plan=None, limits=Limits(ageing_s=100)) as house:
+    async with open_house(limits=Limits(ageing_s=100)) as house:
         with trio.move_on_after(LOAD_S / 2):
             await house.ask("a")
         async with trio.open_nursery() as nursery:
@@ -60,9 +53,7 @@ async def test_a_slot_is_free_again_after_each_way_to_leave(
         assert (await house.lattice.admission.view()).waiting == ()
 
 
-async def test_a_model_with_grants_is_not_evicted(
-    autojump_clock: MockClock, open_house: MakeHouse
-) -> None:
+async def test_a_model_with_grants_is_not_evicted(autojump_clock: MockClock) -> None:
     async with open_house(max_models=1) as house, trio.open_nursery() as nursery:
         nursery.start_soon(house.ask, "a", 300)
         await trio.sleep(20)
@@ -74,7 +65,7 @@ async def test_a_model_with_grants_is_not_evicted(
 
 
 async def test_two_models_that_alternate_do_not_swap_on_every_request(
-    autojump_clock: MockClock, open_house: MakeHouse
+    autojump_clock: MockClock,
 ) -> None:
     limits = Limits(min_residence_s=20, collate_s=60, ageing_s=100)
     async with open_house(max_models=1, limits=limits) as house:
@@ -96,7 +87,7 @@ async def test_two_models_that_alternate_do_not_swap_on_every_request(
 
 
 async def test_an_unload_waits_for_the_answers_and_newcomers_for_the_reload(
-    autojump_clock: MockClock, open_house: MakeHouse
+    autojump_clock: MockClock,
 ) -> None:
     async with open_house() as house, trio.open_nursery() as nursery:
         nursery.start_soon(house.ask, "a", 30)
@@ -112,7 +103,7 @@ async def test_an_unload_waits_for_the_answers_and_newcomers_for_the_reload(
 
 
 async def test_an_idle_model_is_unloaded_at_once_and_answers_when_it_is_reaped(
-    autojump_clock: MockClock, open_house: MakeHouse
+    autojump_clock: MockClock,
 ) -> None:
     async with open_house() as house:
         await house.ask("a")
@@ -127,9 +118,7 @@ async def test_an_idle_model_is_unloaded_at_once_and_answers_when_it_is_reaped(
             await house.lattice.evictor.unload("a")
 
 
-async def test_an_idle_model_goes_after_its_time_to_live(
-    autojump_clock: MockClock, open_house: MakeHouse
-) -> None:
+async def test_an_idle_model_goes_after_its_time_to_live(autojump_clock: MockClock) -> None:
     async with open_house(idle_ttl_s=100.0) as house:
         await house.ask("a")
         await trio.sleep(90)
@@ -140,7 +129,7 @@ async def test_an_idle_model_goes_after_its_time_to_live(
 
 
 async def test_a_pinned_model_stays_and_the_other_says_why_it_cannot_come(
-    autojump_clock: MockClock, open_house: MakeHouse
+    autojump_clock: MockClock,
 ) -> None:
     async with open_house(max_models=1) as house:
         house.lattice.evictor.pin("a", pinned=True)
@@ -153,9 +142,9 @@ async def test_a_pinned_model_stays_and_the_other_says_why_it_cannot_come(
 
 
 async def test_a_load_that_fails_is_told_to_all_who_wait_and_not_tried_for_each(
-    autojump_clock: MockClock, open_house: MakeHouse, make_plan: Callable[..., Any]
+    autojump_clock: MockClock,
 ) -> None:
-    plan = make_plan(load_faults={"a": EngineRefusedLoad("no memory", permanent=False)})
+    plan = FakePlan(load_faults={"a": EngineRefusedLoad("no memory", permanent=False)})
     async with open_house(plan=plan) as house:
         told: list[float | None] = []
 
@@ -174,10 +163,8 @@ async def test_a_load_that_fails_is_told_to_all_who_wait_and_not_tried_for_each(
         assert house.starts == ["start a"]
 
 
-async def test_broken_files_are_tried_again_only_after_a_pardon(
-    autojump_clock: MockClock, open_house: MakeHouse, make_plan: Callable[..., Any]
-) -> None:
-    plan = make_plan(load_faults={"a": EngineRefusedLoad("truncated", permanent=True)})
+async def test_broken_files_are_tried_again_only_after_a_pardon(autojump_clock: MockClock) -> None:
+    plan = FakePlan(load_faults={"a": EngineRefusedLoad("truncated", permanent=True)})
     async with open_house(plan=plan) as house:
         for _ in range(3):
             with pytest.raises(LoadFailed, match="truncated") as caught:
@@ -194,7 +181,7 @@ async def test_broken_files_are_tried_again_only_after_a_pardon(
 
 
 async def test_a_crash_ends_what_was_read_and_begins_the_rest_again(
-    autojump_clock: MockClock, open_house: MakeHouse
+    autojump_clock: MockClock,
 ) -> None:
     async with open_house() as house, trio.open_nursery() as nursery:
         await house.ask("a")
@@ -222,9 +209,9 @@ async def test_a_crash_ends_what_was_read_and_begins_the_rest_again(
 
 
 async def test_the_request_that_crashes_engines_is_found_and_its_neighbours_are_answered(
-    autojump_clock: MockClock, open_house: MakeHouse, make_plan: Callable[..., Any]
+    autojump_clock: MockClock,
 ) -> None:
-    async with open_house(plan=make_plan(crash_on="poison")) as house:
+    async with open_house(plan=FakePlan(crash_on="poison")) as house:
         await house.ask("a")
         answered = 0
 
@@ -249,7 +236,7 @@ async def test_the_request_that_crashes_engines_is_found_and_its_neighbours_are_
 
 
 async def test_a_model_that_keeps_crashing_is_quarantined_and_tried_again_later(
-    autojump_clock: MockClock, open_house: MakeHouse
+    autojump_clock: MockClock,
 ) -> None:
     async with open_house() as house:
         await house.ask("a")
@@ -267,7 +254,7 @@ async def test_a_model_that_keeps_crashing_is_quarantined_and_tried_again_later(
 
 
 async def test_a_full_queue_refuses_at_once_with_a_predicted_time(
-    autojump_clock: MockClock, open_house: MakeHouse
+    autojump_clock: MockClock,
 ) -> None:
     limits = Limits(queue_max_per_model=2, ageing_s=100)
     async with open_house(limits=limits) as house, trio.open_nursery() as nursery:
@@ -290,7 +277,7 @@ async def test_a_full_queue_refuses_at_once_with_a_predicted_time(
 
 @pytest.mark.parametrize("victim", ["admission", "evictor", "a"])
 async def test_an_actor_that_dies_under_load_takes_no_request_with_it(
-    autojump_clock: MockClock, open_house: MakeHouse, victim: str
+    autojump_clock: MockClock, victim: str
 ) -> None:
     """Twenty requests on two models with room for one; the actor is killed again and again."""
     limits = Limits(min_residence_s=5, collate_s=20, ageing_s=100)
@@ -307,7 +294,7 @@ async def test_an_actor_that_dies_under_load_takes_no_request_with_it(
         async def kill() -> None:
             for pause_s in (0.0, 7.0, 25.0):
                 await trio.sleep(pause_s)
-                mailboxes = {
+                mailboxes: dict[str, Any] = {
                     "admission": house.lattice.admission._mailbox,
                     "evictor": house.lattice.evictor._mailbox,
                     "a": house.lattice.models.of("a")._mailbox,

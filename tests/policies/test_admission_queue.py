@@ -210,13 +210,21 @@ def test_what_can_never_fit_is_refused_for_good_with_the_numbers() -> None:
     small = Capacity(slots=4, kv_bytes_per_token=10, kv_budget_bytes=10_240, context_tokens=2000)
     queue = serving(small)
 
-    cache = refused(queue.enter(1, facts(prompt=1000.0, max_tokens=100), 0.0))
+    cache = refused(queue.enter(1, facts(max_tokens=1025), 0.0))
     context = refused(queue.enter(2, facts(max_tokens=2001), 0.0))
 
     assert (cache.code, cache.permanent, cache.retry_after_s) == ("request_too_large", True, None)
-    assert "12800 bytes" in cache.message
+    assert "1025" in cache.message
+    assert "holds 1024 tokens" in cache.message
     assert "2001" in context.message
     assert "2000 tokens" in context.message
+
+
+def test_an_estimated_prompt_never_refuses_for_good_and_counts_no_longer_than_can_be() -> None:
+    queue = serving(Capacity(slots=4, kv_bytes_per_token=10, kv_budget_bytes=10_240))
+
+    assert granted(queue.enter(1, facts(prompt=50_000.0), 0.0)) == [1]  # the engine knows better
+    assert queue.enter(2, facts(prompt=1.0), 0.0) == []  # a row of 1024 beside it is too much
 
 
 def test_before_a_load_the_prompt_counts_for_nothing_but_max_tokens_does() -> None:
@@ -226,7 +234,7 @@ def test_before_a_load_the_prompt_counts_for_nothing_but_max_tokens_does() -> No
 
     assert refused(queue.enter(1, facts(max_tokens=1025), 1.0)).permanent
     assert queue.enter(2, facts(prompt=5000.0), 1.0) == [Want("a")]
-    assert refused(queue.ready("a", small, 2.0)).code == "request_too_large"
+    assert granted(queue.ready("a", small, 2.0)) == [2]
 
 
 def test_cache_is_counted_as_streams_times_the_longest() -> None:
@@ -770,7 +778,7 @@ class QueueMachine(RuleBasedStateMachine):
     def slots_and_memory_are_never_exceeded(self) -> None:
         for model in self.MODELS:
             rows = [
-                self.facts[t].prompt_tokens + self.facts[t].max_tokens
+                min(self.facts[t].tokens, self.CAPACITY.longest_tokens)
                 for t in self.streams
                 if self.facts[t].model == model
             ]
@@ -789,13 +797,13 @@ class QueueMachine(RuleBasedStateMachine):
             blocked = False
             anybody_fits = False
             rows = [
-                self.facts[t].prompt_tokens + self.facts[t].max_tokens
+                min(self.facts[t].tokens, self.CAPACITY.longest_tokens)
                 for t in self.streams
                 if self.facts[t].model == model
             ]
             for waiter in waiting:
                 needs = self.facts[waiter.ticket]
-                longest = max([*rows, needs.prompt_tokens + needs.max_tokens])
+                longest = max([*rows, min(needs.tokens, self.CAPACITY.longest_tokens)])
                 fits = kv_bytes(len(rows) + 1, longest, self.CAPACITY) <= 2048 and len(rows) < 3
                 anybody_fits |= fits
                 blocked |= waiter.level is Level.OVERDUE and not fits

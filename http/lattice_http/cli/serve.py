@@ -54,7 +54,7 @@ async def _serve(settings: Settings, watchdog: Watchdog) -> int:
     shutdown = Shutdown(settings.shutdown_grace_s)
     scan = parts.scanner(settings)
     found = await trio.to_thread.run_sync(scan)
-    inventory = parts.inventory(settings, scan, _builtin(settings, found))
+    inventory = parts.inventory(settings, scan, await _builtin(settings, found))
     engines = parts.engines(settings, len(found.models) + (inventory.builtin is not None))
     async with trio.open_nursery() as nursery:
         await nursery.start(partial(watch_signals, shutdown, watchdog=watchdog))
@@ -111,7 +111,7 @@ async def _preload(lattice: Lattice, settings: Settings) -> None:
             log.warning("preload", spec=spec, model=route.model, problem=error.message)
 
 
-def _builtin(settings: Settings, found: Snapshot) -> Path | None:
+async def _builtin(settings: Settings, found: Snapshot) -> Path | None:
     """Return the directory of the built-in model where it is to be offered; prepare it once."""
     has_chat = any(entry.kind is Kind.CHAT for entry in found.models)
     if settings.model is not None or (has_chat and not settings.builtin):
@@ -120,13 +120,19 @@ def _builtin(settings: Settings, found: Snapshot) -> Path | None:
     if ready is not None or builtin.locate() is None:
         return ready
     # In a process of its own: it imports mlx, which the gateway never does.
-    preparing = subprocess.Popen(
-        [sys.executable, "-m", "lattice_actors.engine.builtin"], stdout=subprocess.PIPE, text=True
-    )
-    assert preparing.stdout is not None
-    with preparing:
-        for line in preparing.stdout:
-            say(line.rstrip())
+    command = [sys.executable, "-m", "lattice_actors.engine.builtin"]
+    process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    try:
+        rest = b""
+        async for data in process.stdout:
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                say(line.decode(errors="replace"))
+        await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()  # nothing is half done: it renames a finished folder
     return builtin.prepared()
 
 

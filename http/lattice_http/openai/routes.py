@@ -85,6 +85,8 @@ def openai_routes(gateway: Gateway) -> Blueprint:
     @routes.delete("/v1/models/<path:model>")
     @typed_errors
     async def unload_model(model: str) -> Response:
+        if gateway.single:
+            raise BadRequest("This server serves one model, which stays loaded.", param="model")
         evictor = gateway.lattice.evictor
         try:
             unloaded = await evictor.unload(model)

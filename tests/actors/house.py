@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import attrs
-import pytest
 import trio
 
 from lattice_actors.admission.ticket import Ticket
@@ -165,37 +164,20 @@ class House:
         return [line for line in self.plan.journal if line.startswith("start")]
 
 
-MakeHouse = Callable[..., AbstractAsyncContextManager[House]]
-
-
-@pytest.fixture
-def open_house() -> MakeHouse:
+@asynccontextmanager
+async def open_house(
+    *,
+    max_models: int = 2,
+    limits: Limits | None = None,
+    plan: FakePlan | None = None,
+    idle_ttl_s: float = 0.0,
+) -> AsyncIterator[House]:
     """Open a lattice with models a, b and c, each of 100 bytes."""
-
-    @asynccontextmanager
-    async def open_(
-        *,
-        max_models: int = 2,
-        limits: Limits | None = None,
-        plan: FakePlan | None = None,
-        **budget: float,
-    ) -> AsyncIterator[House]:
-        entries = tuple(ModelEntry(name, path=Path(name), weights_bytes=100) for name in "abc")
-        plan = plan or FakePlan()
-        inventory = Inventory(lambda: Snapshot(entries), Rules())
-        async with open_lattice(
-            inventory,
-            Budget(0, max_models, **budget),  # type: ignore[arg-type]
-            limits or Limits(min_residence_s=20, collate_s=60, ageing_s=100),
-            plan,
-        ) as lattice:
-            await lattice.catalog.snapshot()
-            yield House(lattice, plan, entries)
-
-    return open_
-
-
-@pytest.fixture
-def make_plan() -> Callable[..., FakePlan]:
-    """Return the class of plans, since tests cannot import from here."""
-    return FakePlan
+    entries = tuple(ModelEntry(name, path=Path(name), weights_bytes=100) for name in "abc")
+    plan = plan or FakePlan()
+    inventory = Inventory(lambda: Snapshot(entries), Rules())
+    budget = Budget(0, max_models, idle_ttl_s)
+    limits = limits or Limits(min_residence_s=20, collate_s=60, ageing_s=100)
+    async with open_lattice(inventory, budget, limits, plan) as lattice:
+        await lattice.catalog.snapshot()
+        yield House(lattice, plan, entries)
