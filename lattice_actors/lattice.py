@@ -17,9 +17,10 @@ from contextlib import asynccontextmanager
 
 import attrs
 
-from .admission import admission as admission_actor
-from .admission.admission import AdmissionActor, AdmissionHandle, ModelOutlook
+from .admission import handle as admission_handle
+from .admission.admission import AdmissionActor
 from .admission.forecast import Forecast
+from .admission.handle import AdmissionHandle, ModelOutlook
 from .admission.queue import AdmissionQueue
 from .admission.verdicts import Limits
 from .capability.profiles import Profiles
@@ -29,12 +30,13 @@ from .catalog import catalog as catalog_actor
 from .catalog.catalog import CatalogActor, CatalogHandle, CatalogMemory, Runtime, World
 from .catalog.entry import ModelEntry, Snapshot
 from .mailbox import Mailbox
-from .residency import evictor as evictor_actor
-from .residency import model as model_actor
+from .residency import evictor_handle, model_handle
 from .residency.directory import ModelDirectory
-from .residency.evictor import EvictorActor, EvictorHandle
+from .residency.engine_plan import EnginePlan
+from .residency.evictor import EvictorActor
+from .residency.evictor_handle import EvictorHandle
 from .residency.lru import Residency
-from .residency.model import EnginePlan, ModelActor
+from .residency.model import ModelActor
 from .supervisor import ActorView, Supervisor, open_supervisor
 
 ADMISSION_UNREAD = 2048  # asks: a burst of clients is refused by the queue's bounds, not by this
@@ -97,11 +99,11 @@ async def open_lattice(
     # What outlives an incarnation of its actor stands here.
     memory, forecast, pins = CatalogMemory(), Forecast(), set(budget.pinned)
     catalog_box = Mailbox[catalog_actor.Message]("catalog")
-    evictor_box = Mailbox[evictor_actor.Message]("evictor")
-    admission_box = Mailbox[admission_actor.Message]("admission", ADMISSION_UNREAD)
+    evictor_box = Mailbox[evictor_handle.Message]("evictor")
+    admission_box = Mailbox[admission_handle.Message]("admission", ADMISSION_UNREAD)
     evictor, admission = EvictorHandle(evictor_box), AdmissionHandle(admission_box)
 
-    def model(mailbox: Mailbox[model_actor.Message], name: str) -> ModelActor:
+    def model(mailbox: Mailbox[model_handle.Message], name: str) -> ModelActor:
         return ModelActor(mailbox, name, engines, admission, evictor)
 
     async with open_supervisor("lattice") as root:

@@ -12,7 +12,7 @@ from lattice_actors.admission.ticket import Ticket
 from lattice_actors.admission.verdicts import Phase, QueueView
 from lattice_actors.capability.question import NoRoute
 from lattice_actors.errors import ModelNotFound, NotFound
-from lattice_actors.residency.model import ModelView
+from lattice_actors.residency.model_handle import ModelView
 from lattice_actors.supervisor import ActorView
 
 from .asking import body_of, caller_of, json_response, typed_errors

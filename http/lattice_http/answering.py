@@ -15,7 +15,7 @@ from typing import Self
 import attrs
 import trio
 
-from lattice_actors.admission.admission import AdmissionHandle
+from lattice_actors.admission.handle import AdmissionHandle
 from lattice_actors.admission.ticket import Ticket
 from lattice_actors.errors import LatticeError
 from lattice_actors.generation import Delta, Finish, FinishReason, Usage

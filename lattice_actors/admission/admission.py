@@ -8,53 +8,45 @@ lease and KV bytes come back together then.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Protocol, assert_never
 
 import attrs
 import trio
 
-from lattice_actors.engine import frames
 from lattice_actors.errors import (
-    ActorRestarted,
-    ActorStopped,
     BadRequest,
     LatticeError,
     LoadFailed,
     ModelQuarantined,
     QueueRefused,
 )
-from lattice_actors.mailbox import MOST_ASKS, Mailbox, Reply
+from lattice_actors.mailbox import Mailbox, Reply
 
 from .forecast import Forecast
+from .handle import (
+    Barring,
+    Census,
+    Drain,
+    Ended,
+    Enter,
+    Failed,
+    Fate,
+    Gone,
+    Leave,
+    Loading,
+    MakeRoom,
+    Message,
+    ModelOutlook,
+    Outlook,
+    Pardoned,
+    Predict,
+    Ready,
+    Remind,
+    View,
+)
 from .queue import AdmissionQueue
 from .ticket import Backend, Ticket
-from .verdicts import (
-    Cancel,
-    Capacity,
-    Class,
-    Drained,
-    Facts,
-    Granted,
-    Phase,
-    QueueView,
-    Refused,
-    Unwant,
-    Verdict,
-    Want,
-)
-
-
-class Barring(Protocol):
-    """Why a model cannot be had (`residency.restart.Barred`)."""
-
-    @property
-    def code(self) -> str: ...
-    @property
-    def reason(self) -> str: ...
-    @property
-    def retry_after_s(self) -> float | None: ...
+from .verdicts import Cancel, Drained, Facts, Granted, Phase, Refused, Unwant, Verdict, Want
 
 
 class Backends(Protocol):
@@ -76,232 +68,6 @@ class Residents(Protocol):
     def draining(self, model: str) -> None: ...
     def remind(self) -> None: ...
     def used(self, model: str, *, busy: bool) -> None: ...
-
-
-@attrs.frozen(eq=False)
-class Enter:
-    """Ask for a grant; the answer is the time spent in the queue, seconds."""
-
-    ticket: Ticket
-    reply: Reply[float]
-
-
-@attrs.frozen
-class Leave:
-    """The request is over, or has gone."""
-
-    ticket: Ticket
-
-
-@attrs.frozen
-class Ended:
-    """A backend has said its last word on a ticket."""
-
-    ticket: Ticket
-    ghost_tokens: int
-
-
-@attrs.frozen
-class Ready:
-    """A model can run tickets. *measured*: what its engine found out while loading."""
-
-    model: str
-    capacity: Capacity
-    measured: frames.Ready | None
-
-
-@attrs.frozen
-class Gone:
-    """A model's memory is free."""
-
-    model: str
-
-
-@attrs.frozen
-class Failed:
-    """A model cannot be had now; whoever waits for it is told why."""
-
-    model: str
-    barred: Barring
-
-
-@attrs.frozen
-class Loading:
-    """The evictor: the load of a model has begun."""
-
-    model: str
-
-
-@attrs.frozen
-class Pardoned:
-    """The evictor: a model that failed may be tried again."""
-
-    model: str
-
-
-@attrs.frozen
-class MakeRoom:
-    """The evictor: to load *model*, *victims* must go, when their turn is over."""
-
-    model: str
-    victims: tuple[str, ...]
-
-
-@attrs.frozen
-class Drain:
-    """The evictor: no more grants for *model*, whatever waits."""
-
-    model: str
-
-
-@attrs.frozen
-class Census:
-    """A backend's truth, for an incarnation that has lost its memory."""
-
-    model: str
-    capacity: Capacity | None  # None: not ready
-    running: tuple[Ticket, ...]
-
-
-@attrs.frozen
-class Remind:
-    """The evictor has lost its memory: tell it again what is wanted, drained and used."""
-
-
-@attrs.frozen(eq=False)
-class View:
-    """What does the queue look like?"""
-
-    reply: Reply[QueueView[Ticket]]
-
-
-@attrs.frozen
-class Fate:
-    """How a ticket would fare, if it came now. *load_s* is in *wait_s* where it is needed."""
-
-    klass: Class
-    position: int
-    wait_s: float
-    load_s: float
-
-
-@attrs.frozen(eq=False)
-class Predict:
-    """How would this ticket fare?"""
-
-    ticket: Ticket
-    reply: Reply[Fate]
-
-
-@attrs.frozen(eq=False)
-class Outlook:
-    """How does each model that is known here look to a newcomer?"""
-
-    reply: Reply[dict[str, ModelOutlook]]
-
-
-@attrs.frozen
-class ModelOutlook:
-    """A model as the resolver sees it."""
-
-    resident: bool
-    idle: bool
-    wait_s: float  # predicted, for a request of ordinary size
-    barred: Barring | None = None
-
-
-Message = (
-    Enter
-    | Leave
-    | Ended
-    | Ready
-    | Gone
-    | Failed
-    | Loading
-    | Pardoned
-    | MakeRoom
-    | Drain
-    | Census
-    | Remind
-    | View
-    | Predict
-    | Outlook
-)
-
-
-@attrs.frozen
-class AdmissionHandle:
-    """What the rest of the program holds of the admission actor."""
-
-    _mailbox: Mailbox[Message]
-
-    @asynccontextmanager
-    async def grant(self, ticket: Ticket) -> AsyncIterator[float]:
-        """Hold a slot and a lease; yields the seconds queued. The answer comes on its stream.
-
-        Raises:
-            QueueRefused: no room within the ticket's patience; says when to come back.
-            LoadFailed, ModelQuarantined, BadRequest: the model cannot be had, or never for this.
-            ActorStopped: the program ends.
-        """
-        try:
-            yield await self._enter(ticket)
-        finally:
-            # Also when the wait was cancelled: the grant may have crossed the cancellation.
-            self._mailbox.tell(Leave(ticket))
-
-    async def _enter(self, ticket: Ticket) -> float:
-        for _ in range(MOST_ASKS):
-            enter = Enter(ticket, Reply[float]())
-            try:
-                return await self._mailbox.ask(enter, enter.reply)
-            except ActorRestarted:
-                continue  # the new incarnation takes it at its first arrival
-        raise ActorStopped("admission was restarted again and again")
-
-    async def view(self) -> QueueView[Ticket]:
-        """The queue as it is now, for people."""
-        return await self._mailbox.ask_anew(View)
-
-    async def predict(self, ticket: Ticket) -> Fate:
-        """How *ticket* would fare. No side effects."""
-        return await self._mailbox.ask_anew(lambda reply: Predict(ticket, reply))
-
-    async def outlook(self) -> dict[str, ModelOutlook]:
-        """Every model that has been wanted so far; one that is missing is cold."""
-        return await self._mailbox.ask_anew(Outlook)
-
-    # what backends and the evictor tell
-
-    def ended(self, ticket: Ticket, ghost_tokens: int) -> None:
-        self._mailbox.tell(Ended(ticket, ghost_tokens))
-
-    def ready(self, model: str, capacity: Capacity, measured: frames.Ready | None) -> None:
-        self._mailbox.tell(Ready(model, capacity, measured))
-
-    def gone(self, model: str) -> None:
-        self._mailbox.tell(Gone(model))
-
-    def failed(self, model: str, barred: Barring) -> None:
-        self._mailbox.tell(Failed(model, barred))
-
-    def census(self, model: str, capacity: Capacity | None, running: tuple[Ticket, ...]) -> None:
-        self._mailbox.tell(Census(model, capacity, running))
-
-    def loading(self, model: str) -> None:
-        self._mailbox.tell(Loading(model))
-
-    def pardoned(self, model: str) -> None:
-        self._mailbox.tell(Pardoned(model))
-
-    def make_room(self, model: str, victims: tuple[str, ...]) -> None:
-        self._mailbox.tell(MakeRoom(model, victims))
-
-    def drain(self, model: str) -> None:
-        self._mailbox.tell(Drain(model))
-
-    def remind(self) -> None:
-        self._mailbox.tell(Remind())
 
 
 @attrs.define(eq=False)

@@ -10,7 +10,8 @@ from lattice_actors.intensity import Intensity
 from lattice_actors.mailbox import Mailbox
 from lattice_actors.supervisor import Supervisor
 
-from .model import Message, ModelActor, ModelHandle, ModelView
+from .model import ModelActor
+from .model_handle import Message, ModelHandle, ModelView
 
 
 @attrs.define(eq=False)

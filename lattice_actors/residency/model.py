@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import random
-from collections import deque
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Protocol, assert_never
@@ -18,10 +17,9 @@ import attrs
 import structlog
 import trio
 
-from lattice_actors.admission.admission import AdmissionHandle
+from lattice_actors.admission.handle import AdmissionHandle
 from lattice_actors.admission.ticket import Ticket
 from lattice_actors.admission.verdicts import Capacity
-from lattice_actors.catalog.entry import ModelEntry
 from lattice_actors.engine import frames
 from lattice_actors.engine.process import (
     EngineGone,
@@ -41,34 +39,28 @@ from lattice_actors.errors import (
 from lattice_actors.generation import Job
 from lattice_actors.mailbox import Mailbox
 
+from .engine_plan import EnginePlan
 from .lru import Stage
+from .model_handle import (
+    Account,
+    Begin,
+    Cancel,
+    Census,
+    FromEngine,
+    Load,
+    Message,
+    ModelView,
+    Pardon,
+    RestartDue,
+    Stop,
+)
 from .restart import Barred, Quarantine, Record, Restart
+from .runs import Loss, Poison, Runs
 from .states import ModelState, move
 
-MOST_RETRIES = 2  # of an answer that was in the engine when it crashed
-POISON_S = 600.0  # how long a request that crashes engines is remembered
-UNBOUNDED_STREAMS = 10_000  # the engine's own bound, where the settings have none
-POISON_MOST = 1000  # and how many of them
+LAST_WORDS = 20  # lines of a crashed engine's stderr that go into the log
 
 log = structlog.get_logger(__name__)
-
-
-@attrs.frozen
-class EnginePlan:
-    """How this machine runs engines; the same for all models."""
-
-    module: str = "lattice_actors.engine.worker"
-    environ: dict[str, str] = attrs.field(factory=dict[str, str])
-    prefill_step_tokens: int = 512
-    target_step_ms: float = 0.0
-    max_streams: int = 8  # 0: no cap
-    load_silence_s: float = 60.0
-
-    def engine(self, entry: ModelEntry, tell: Callable[[EngineNews], None]) -> EngineProcess:
-        """Return an engine for *entry*, to be run."""
-        streams = self.max_streams or UNBOUNDED_STREAMS
-        load = frames.Load(str(entry.path), self.prefill_step_tokens, streams, self.target_step_ms)
-        return EngineProcess(entry.id, self.module, load, self.environ, tell, self.load_silence_s)
 
 
 class Evictor(Protocol):
@@ -84,127 +76,19 @@ class Evictor(Protocol):
         """Answer to `ModelHandle.report`."""
 
 
-@attrs.frozen
-class Load:
-    """Start the engine of this directory; *kv_budget_bytes* bounds its batch (0: no bound)."""
+@attrs.define
+class _Totals:
+    """What all engines of this incarnation did, those that have gone included."""
 
-    entry: ModelEntry
-    kv_budget_bytes: int
+    restarts: int = 0
+    steps: int = 0
+    decoded_tokens: int = 0
+    ghost_tokens: int = 0
 
-
-@attrs.frozen
-class Stop:
-    """Nobody uses the model: end its engine."""
-
-    reason: str
-
-
-@attrs.frozen
-class Begin:
-    """Run a granted ticket."""
-
-    ticket: Ticket
-
-
-@attrs.frozen
-class Cancel:
-    """Nobody reads this ticket's answer any more."""
-
-    ticket: Ticket
-
-
-@attrs.frozen
-class Census:
-    """Tell admission the truth about this model."""
-
-
-@attrs.frozen
-class Account:
-    """Tell the evictor the truth about this model's memory."""
-
-
-@attrs.frozen
-class Pardon:
-    """Forget past failures: the files changed, or an operator said so."""
-
-
-@attrs.frozen
-class FromEngine:
-    """News of the engine, with the number of its incarnation."""
-
-    incarnation: int
-    news: EngineNews
-
-
-@attrs.frozen
-class RestartDue:
-    """The back-off is over."""
-
-    incarnation: int
-
-
-Message = Load | Stop | Begin | Cancel | Census | Account | Pardon | FromEngine | RestartDue
-
-
-@attrs.frozen
-class ModelView:
-    """What is shown of one model."""
-
-    model: str
-    state: ModelState
-    pid: int | None
-    live: int
-    waiting_for_engine: int
-    restarts: int
-    steps: int
-    decoded_tokens: int
-    ghost_tokens: int
-    kv_bytes: int
-    barred: str | None
-
-
-@attrs.define(eq=False)
-class ModelHandle:
-    """What the rest of the program holds of a model actor. Telling only: it never waits."""
-
-    model: str
-    _mailbox: Mailbox[Message]
-    _view: Callable[[], ModelView | None]
-
-    def load(self, entry: ModelEntry, kv_budget_bytes: int) -> None:
-        self._mailbox.tell(Load(entry, kv_budget_bytes))
-
-    def stop(self, reason: str) -> None:
-        self._mailbox.tell(Stop(reason))
-
-    def begin(self, ticket: Ticket) -> None:
-        self._mailbox.tell(Begin(ticket))
-
-    def cancel(self, ticket: Ticket) -> None:
-        self._mailbox.tell(Cancel(ticket))
-
-    def take_census(self) -> None:
-        self._mailbox.tell(Census())
-
-    def report(self) -> None:
-        self._mailbox.tell(Account())
-
-    def pardon(self) -> None:
-        self._mailbox.tell(Pardon())
-
-    @property
-    def view(self) -> ModelView | None:
-        """A picture for people; None between two incarnations. Decide nothing by it."""
-        return self._view()
-
-
-@attrs.define(eq=False)
-class _Run:
-    """A ticket in this actor's care."""
-
-    ticket: Ticket
-    crashes: int = 0
-    rid: int | None = None  # None: not in the engine
+    def add(self, engine: EngineProcess) -> None:
+        self.steps += engine.steps
+        self.decoded_tokens += engine.decoded_tokens
+        self.ghost_tokens += engine.ghost_tokens
 
 
 @attrs.define(eq=False)
@@ -220,20 +104,14 @@ class ModelActor:
     _state: ModelState = attrs.field(init=False, default=ModelState.COLD)
     _load: Load | None = attrs.field(init=False, default=None)
     _engine: EngineProcess | None = attrs.field(init=False, default=None)
-    _incarnation: int = attrs.field(init=False, default=0)
+    _incarnation: int = attrs.field(init=False, default=0)  # of the engine
     _load_problem: EngineRefusedLoad | None = attrs.field(init=False, default=None)
     _capacity: Capacity | None = attrs.field(init=False, default=None)
     _bytes: int = attrs.field(init=False, default=0)  # resident, as the engine measured it
-    _runs: dict[Ticket, _Run] = attrs.field(init=False, factory=dict[Ticket, _Run])
-    _by_rid: dict[int, _Run] = attrs.field(init=False, factory=dict[int, _Run])
-    _suspects: deque[_Run] = attrs.field(init=False, factory=deque[_Run])  # begin alone
-    _fresh: deque[_Run] = attrs.field(init=False, factory=deque[_Run])  # begin when they can
-    _probation: _Run | None = attrs.field(init=False, default=None)  # alone, no token yet
-    _next_rid: int = attrs.field(init=False, default=1)
-    _restarts: int = attrs.field(init=False, default=0)
-    _poison: dict[bytes, float] = attrs.field(init=False, factory=dict[bytes, float])
+    _runs: Runs[Ticket] = attrs.field(init=False, factory=Runs[Ticket])
+    _poison: Poison = attrs.field(init=False, factory=Poison)
+    _totals: _Totals = attrs.field(init=False, factory=_Totals)
     _nursery: trio.Nursery = attrs.field(init=False)
-    _totals: tuple[int, int, int] = attrs.field(init=False, default=(0, 0, 0))
 
     async def run(self) -> None:
         """Serve until cancelled; then the engine is ended and reaped before this returns."""
@@ -244,27 +122,28 @@ class ModelActor:
                     assert message is not None
                     self._on(message)
         finally:
-            for run in list(self._runs.values()):
-                self._end(run, ModelCrashed(f"{self._model} is going away"))
+            self._end_all(lambda: ModelCrashed(f"{self._model} is going away"))
             self._admission.gone(self._model)
             self._evictor.gone(self._model, None)
 
     def view(self) -> ModelView:
-        steps, decoded, ghosts = self._totals
-        engine = self._engine
+        """What people are shown."""
+        totals, engine = attrs.evolve(self._totals), self._engine
+        if engine is not None:
+            totals.add(engine)
         barred = self._record.barred(trio.current_time())
         return ModelView(
-            self._model,
-            self._state,
-            engine.pid if engine else None,
-            len(self._by_rid),
-            len(self._suspects) + len(self._fresh),
-            self._restarts,
-            steps + (engine.steps if engine else 0),
-            decoded + (engine.decoded_tokens if engine else 0),
-            ghosts + (engine.ghost_tokens if engine else 0),
-            engine.kv_bytes if engine else 0,
-            barred.reason if barred else None,
+            model=self._model,
+            state=self._state,
+            pid=engine.pid if engine else None,
+            live=self._runs.in_engine,
+            waiting_for_engine=self._runs.waiting,
+            restarts=totals.restarts,
+            steps=totals.steps,
+            decoded_tokens=totals.decoded_tokens,
+            ghost_tokens=totals.ghost_tokens,
+            kv_bytes=engine.kv_bytes if engine else 0,
+            barred=barred.reason if barred else None,
         )
 
     def _on(self, message: Message) -> None:
@@ -278,9 +157,9 @@ class ModelActor:
             case Cancel(ticket):
                 self._on_cancel(ticket)
             case Census():
-                ready = self._state in (ModelState.READY, ModelState.RESTARTING)
-                capacity = self._capacity if ready else None
-                self._admission.census(self._model, capacity, tuple(self._runs))
+                serves = self._state in (ModelState.READY, ModelState.RESTARTING)
+                capacity = self._capacity if serves else None
+                self._admission.census(self._model, capacity, self._runs.tickets)
             case Account():
                 self._evictor.report(self._model, _STAGES.get(self._state), self._bytes)
             case Pardon():
@@ -301,8 +180,7 @@ class ModelActor:
         if self._state in (ModelState.FAILED, ModelState.QUARANTINED, ModelState.COLD):
             barred = self._record.barred(trio.current_time())
             if barred is not None:
-                self._admission.failed(self._model, barred)
-                self._evictor.gone(self._model, barred)
+                self._tell_failed(barred)
                 return
             self._load = load
             self._move(ModelState.LOADING)
@@ -318,70 +196,64 @@ class ModelActor:
                 self._engine.stop(reason)
                 return
             self._incarnation += 1  # a restart that was waiting is off
-            self._reaped()
+            self._on_reaped()
         elif self._state is not ModelState.STOPPING:
-            self._admission.gone(self._model)
-            self._evictor.gone(self._model, None)
+            self._tell_gone()
 
-    def _reaped(self) -> None:
+    def _on_reaped(self) -> None:
         """The engine is gone because we wanted it."""
         self._move(ModelState.COLD)
-        for run in list(self._runs.values()):
-            self._end(run, ModelCrashed(f"{self._model} was stopped"))
+        self._end_all(lambda: ModelCrashed(f"{self._model} was stopped"))
         self._capacity = None
-        self._admission.gone(self._model)
-        self._evictor.gone(self._model, None)
+        self._tell_gone()
 
     def _start_engine(self) -> None:
         assert self._load is not None
         self._incarnation += 1
         incarnation = self._incarnation
+
+        def tell(news: EngineNews) -> None:
+            self._mailbox.tell(FromEngine(incarnation, news))
+
         self._load_problem = None
-        self._engine = self._plan.engine(
-            self._load.entry, lambda news: self._mailbox.tell(FromEngine(incarnation, news))
-        )
+        self._engine = self._plan.engine(self._load.entry, tell)
         self._nursery.start_soon(self._engine.run)
+
+    def _tell_gone(self) -> None:
+        self._admission.gone(self._model)
+        self._evictor.gone(self._model, None)
+
+    def _tell_failed(self, barred: Barred) -> None:
+        self._admission.failed(self._model, barred)
+        self._evictor.gone(self._model, barred)
 
     # --- streams ----------------------------------------------------------------------------
 
     def _on_begin(self, ticket: Ticket) -> None:
-        run = self._runs[ticket] = _Run(ticket)
-        known_since = self._poison.get(_fingerprint(ticket), float("-inf"))
-        if trio.current_time() - known_since < POISON_S:
-            self._end(run, RequestCrashesEngine(_POISON_TEXT))
-        elif self._state in (ModelState.READY, ModelState.RESTARTING):
-            self._fresh.append(run)
-            self._pump()
+        self._runs.enter(ticket)
+        if self._poison.has(_fingerprint(ticket), trio.current_time()):
+            self._end(ticket, RequestCrashesEngine(_POISON_TEXT))
+        elif self._state not in (ModelState.READY, ModelState.RESTARTING):
+            self._end(ticket, ModelCrashed(f"{self._model} is {self._state.value}"))
         else:
-            self._end(run, ModelCrashed(f"{self._model} is {self._state.value}"))
+            self._pump()
 
     def _on_cancel(self, ticket: Ticket) -> None:
-        run = self._runs.get(ticket)
-        if run is None:
-            return  # its end crossed the cancel
-        if run.rid is None:
-            self._end(run, None)
-        elif self._engine is not None:
-            self._engine.cancel(run.rid)
+        rid = self._runs.rid_of(ticket)
+        if rid is not None and self._engine is not None:
+            self._engine.cancel(rid)  # `StreamEnded` follows
+        else:
+            self._end(ticket, None)
 
     def _pump(self) -> None:
-        """Hand to the engine what may begin: suspects each alone, the others together."""
-        if self._state is not ModelState.READY or self._probation is not None:
+        """Hand to the engine what may begin."""
+        if self._state is not ModelState.READY:
             return
-        if self._suspects:
-            if not self._by_rid:
-                self._probation = self._suspects.popleft()
-                self._begin(self._probation, announce=True)
-            return
-        while self._fresh:
-            self._begin(self._fresh.popleft(), announce=False)
-
-    def _begin(self, run: _Run, *, announce: bool) -> None:
         assert self._engine is not None
-        run.rid, self._next_rid = self._next_rid, self._next_rid + 1
-        self._by_rid[run.rid] = run
-        job = attrs.evolve(run.ticket.job, context_tokens=self._room(run.ticket.job))
-        self._engine.begin(run.rid, job, run.ticket.stream, announce=announce)
+        for start in self._runs.starts():
+            ticket = start.ticket
+            job = attrs.evolve(ticket.job, context_tokens=self._room(ticket.job))
+            self._engine.begin(start.rid, job, ticket.stream, announce=start.suspect)
 
     def _room(self, job: Job) -> int | None:
         """How long prompt and answer may be: what was asked, and what the memory allows."""
@@ -389,19 +261,16 @@ class ModelActor:
         room = min(job.context_tokens or math.inf, self._capacity.longest_tokens)
         return None if math.isinf(room) else int(room)
 
-    def _end(self, run: _Run, error: LatticeError | None, ghost_tokens: int = 0) -> None:
-        """Say the last word on *run*, to its reader and to admission."""
+    def _end(self, ticket: Ticket, error: LatticeError | None, ghost_tokens: int = 0) -> None:
+        """Say the last word on *ticket*, to its reader and to admission; only once."""
         if error is not None:
-            run.ticket.stream.fail(error)
-        del self._runs[run.ticket]
-        if run.rid is not None:
-            self._by_rid.pop(run.rid, None)
-        for waiting in (self._suspects, self._fresh):
-            if run in waiting:
-                waiting.remove(run)
-        if run is self._probation:
-            self._probation = None
-        self._admission.ended(run.ticket, ghost_tokens)
+            ticket.stream.fail(error)
+        if self._runs.end(ticket):
+            self._admission.ended(ticket, ghost_tokens)
+
+    def _end_all(self, error: Callable[[], LatticeError]) -> None:
+        for ticket in self._runs.tickets:
+            self._end(ticket, error())  # a fresh one for each: tracebacks are mutable
 
     # --- the engine's news ------------------------------------------------------------------
 
@@ -414,13 +283,12 @@ class ModelActor:
             case EngineRefusedLoad():
                 self._load_problem = news
             case FirstToken(rid):
-                if self._probation is not None and self._probation.rid == rid:
-                    self._probation = None
-                    self._pump()
+                self._runs.first_token(rid)
+                self._pump()
             case StreamEnded(rid, _, ghost_tokens):
-                run = self._by_rid.get(rid)
-                if run is not None:
-                    self._end(run, None, ghost_tokens)
+                ticket = self._runs.ticket_of(rid)
+                if ticket is not None:
+                    self._end(ticket, None, ghost_tokens)
                     self._pump()
             case EngineGone():
                 self._on_gone(news)
@@ -446,72 +314,43 @@ class ModelActor:
 
     def _on_gone(self, gone: EngineGone) -> None:
         engine, self._engine = self._engine, None
-        if engine is not None:
-            steps, decoded, ghosts = self._totals
-            self._totals = (
-                steps + engine.steps,
-                decoded + engine.decoded_tokens,
-                ghosts + engine.ghost_tokens,
-            )
+        assert engine is not None
+        self._totals.add(engine)
         if self._state is ModelState.STOPPING:
-            self._reaped()
+            self._on_reaped()
         elif self._state is ModelState.LOADING:
             problem = self._load_problem or EngineRefusedLoad(gone.reason, permanent=False)
             self._on_load_failed(problem)
         elif self._state in (ModelState.READY, ModelState.RESTARTING):
-            last_words = list(engine.stderr)[-20:] if engine is not None else []
-            log.error("engine crashed", model=self._model, reason=gone.reason, stderr=last_words)
-            self._on_crash(gone)
+            stderr = list(engine.stderr)[-LAST_WORDS:]
+            log.error("engine crashed", model=self._model, reason=gone.reason, stderr=stderr)
+            self._on_crash(gone.reason)
 
     def _on_load_failed(self, problem: EngineRefusedLoad) -> None:
         self._move(ModelState.FAILED)
-        barred = self._record.load_failed(
-            problem.reason, permanent=problem.permanent, now=trio.current_time()
-        )
-        self._admission.failed(self._model, barred)
-        self._evictor.gone(self._model, barred)
+        now = trio.current_time()
+        barred = self._record.load_failed(problem.reason, permanent=problem.permanent, now=now)
+        self._tell_failed(barred)
 
-    def _on_crash(self, gone: EngineGone) -> None:
-        self._sort_out_survivors(gone.reason)
+    def _on_crash(self, reason: str) -> None:
+        for ticket, loss in self._runs.crashed(lambda ticket: ticket.stream.rewind()):
+            if loss is Loss.POISON:
+                self._poison.remember(_fingerprint(ticket), trio.current_time())
+                self._end(ticket, RequestCrashesEngine(_POISON_TEXT))
+            else:
+                self._end(ticket, ModelCrashed(f"{self._model} crashed: {reason}"))
         match self._record.crashed(trio.current_time()):
             case Restart(delay_s):
                 if self._state is not ModelState.RESTARTING:
                     self._move(ModelState.RESTARTING)
-                self._restarts += 1
+                self._totals.restarts += 1
                 self._nursery.start_soon(self._restart_later, self._incarnation, delay_s)
             case Quarantine(for_s):
                 self._move(ModelState.QUARANTINED)
-                reason = f"{self._model} is quarantined: its engine crashed too often"
-                for run in list(self._runs.values()):
-                    self._end(run, ModelQuarantined(reason, retry_after_s=for_s))
+                text = f"{self._model} is quarantined: its engine crashed too often"
+                self._end_all(lambda: ModelQuarantined(text, retry_after_s=for_s))
                 self._capacity = None
-                barred = Barred("model_quarantined", reason, for_s)
-                self._admission.failed(self._model, barred)
-                self._evictor.gone(self._model, barred)
-
-    def _sort_out_survivors(self, reason: str) -> None:
-        """Answers that nobody has read begin again, alone; the others end."""
-        in_engine = sorted(self._by_rid.items())
-        alone = len(in_engine) == 1
-        self._probation = None
-        self._by_rid.clear()
-        for _, run in in_engine:
-            run.rid = None
-            run.crashes += 1
-            if not run.ticket.stream.rewind():
-                self._end(run, ModelCrashed(f"{self._model} crashed: {reason}"))
-            elif alone and run.crashes > 1:
-                self._remember_poison(run.ticket)
-                self._end(run, RequestCrashesEngine(_POISON_TEXT))
-            elif run.crashes > MOST_RETRIES:
-                self._end(run, ModelCrashed(f"{self._model} crashed again: {reason}"))
-            else:
-                self._suspects.append(run)
-
-    def _remember_poison(self, ticket: Ticket) -> None:
-        while len(self._poison) >= POISON_MOST:
-            del self._poison[next(iter(self._poison))]
-        self._poison[_fingerprint(ticket)] = trio.current_time()
+                self._tell_failed(Barred("model_quarantined", text, for_s))
 
     async def _restart_later(self, incarnation: int, delay_s: float) -> None:
         await trio.sleep(delay_s)

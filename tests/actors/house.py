@@ -25,7 +25,7 @@ from lattice_actors.engine.process import (
 )
 from lattice_actors.generation import Chat, Delta, Finish, FinishReason, Job, Usage
 from lattice_actors.lattice import Budget, Inventory, Lattice, open_lattice
-from lattice_actors.residency.model import EnginePlan
+from lattice_actors.residency.engine_plan import EnginePlan
 from lattice_actors.stream import TokenStream
 
 STEP_S = 1.0

@@ -16,8 +16,8 @@ from lattice_actors.capability.spec import placeholders
 from lattice_actors.catalog import discovery
 from lattice_actors.catalog.entry import ModelEntry, Snapshot, Unusable
 from lattice_actors.lattice import Budget, Inventory
+from lattice_actors.residency.engine_plan import EnginePlan
 from lattice_actors.residency.machine import engine_environment, memory_budget_bytes
-from lattice_actors.residency.model import EnginePlan
 from lattice_actors.settings import Settings, SettingsError
 from lattice_http.request_line import Sizes
 from lattice_http.security import SecurityPolicy
