@@ -158,9 +158,9 @@ class Residency:
     def unload(self, model: str, now: float) -> list[Action]:
         """An operator wants *model* out of memory, as soon as nobody uses it."""
         resident = self._residents.get(model)
-        self._wants.pop(model, None)
         if resident is None or resident.stage is Stage.STOPPING:
             return []
+        self._wants.pop(model, None)
         if resident.stage is Stage.LOADING:
             resident.stage = Stage.STOPPING
             return [Stop(model), *self._serve(now)]
@@ -272,7 +272,7 @@ class Residency:
         for victim in fresh:
             self._residents[victim].stage = Stage.GIVING_WAY
         self._asked[model] = (*self._asked.get(model, ()), *fresh)
-        yield MakeRoom(model, self._asked[model])
+        yield from self._ask_again(model)
 
     def _victims(self, model: str, needs: int) -> tuple[str, ...] | CannotFit:
         """Least recently used first, idle before busy, and none that could have stayed."""

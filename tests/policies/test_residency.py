@@ -114,8 +114,8 @@ class ResidencyMachine(RuleBasedStateMachine):
 
     @rule(model=st.sampled_from(sorted(SIZES)))
     def unload(self, model: str) -> None:
-        self.wanted.discard(model)
-        self.emptying = {v: m for v, m in self.emptying.items() if m != model or m is None}
+        if self.held.get(model) in ("loading", "ready"):
+            self.wanted.discard(model)
         self.apply(self.policy.unload(model, self.now))
 
     @rule(model=st.sampled_from(sorted(SIZES)), busy=st.booleans(), seconds=st.floats(0, 30))
