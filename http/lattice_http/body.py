@@ -61,6 +61,7 @@ class RequestBody(ResponseBody):
     _make_frames: Callable[[str], Frames]
     _frames: Frames = attrs.field(init=False)
     _first: list[Event] | None = attrs.field(init=False, default=None)
+    _silent: bool = attrs.field(init=False, default=False)  # opened without a token: say why
     _said_all: bool = attrs.field(init=False, default=False)
     _stack: AsyncExitStack = attrs.field(init=False, factory=AsyncExitStack)
 
@@ -71,6 +72,7 @@ class RequestBody(ResponseBody):
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             self._first = await self.exchange.open(stack, self._keepalive_at)
+            self._silent = self._first is None
             self._frames = self._make_frames(self.exchange.model)
             self._stack = stack.pop_all()
         return self
@@ -95,7 +97,8 @@ class RequestBody(ResponseBody):
         if first is not None:
             return self._write(first)
         try:
-            events = await self.exchange.receive(self._keepalive_at)
+            silent, self._silent = self._silent, False
+            events = None if silent else await self.exchange.receive(self._keepalive_at)
             if events is None:
                 return sse.comment(await self._waiting_for())
         except Exception as error:  # noqa: BLE001 - the status is out: the stream must say it
