@@ -236,7 +236,7 @@ async def test_a_deadline_that_cannot_be_met_is_refused_at_once(
 
 
 async def test_an_answer_ends_at_the_generation_timeout(autojump_clock: MockClock) -> None:
-    async with open_client(generation_timeout_s=10.0) as client:
+    async with open_client(generation_timeout_s=10.5) as client:
         answered = await client.chat(stream=True, max_tokens=500)
 
         assert answered.chunks[-1]["choices"][0]["finish_reason"] == "length"
