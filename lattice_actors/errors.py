@@ -150,6 +150,12 @@ class RequestCrashesEngine(BadRequest):
     code = "request_crashes_engine"
 
 
+class OutOfMemory(Unavailable):
+    """The engine ran out of memory; the budget has been lowered, the model may come back."""
+
+    code = "oom"
+
+
 class ShuttingDown(Unavailable):
     """The server is going away."""
 

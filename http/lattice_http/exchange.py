@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import trio
 
-from lattice_actors.errors import LoadFailed, ModelQuarantined, Unavailable
+from lattice_actors.errors import LoadFailed, ModelQuarantined, OutOfMemory, Unavailable
 from lattice_actors.generation import Finish, Usage
 
 from .answering import Answering, Event
@@ -73,7 +73,7 @@ class Exchange:
 
     def _may_go_elsewhere(self, error: BaseException) -> bool:
         allowed = self.gateway.settings.on_model_miss == "fallback"
-        return allowed and isinstance(error, LoadFailed | ModelQuarantined)
+        return allowed and isinstance(error, LoadFailed | ModelQuarantined | OutOfMemory)
 
     @property
     def model(self) -> str:

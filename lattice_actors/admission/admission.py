@@ -18,6 +18,7 @@ from lattice_actors.errors import (
     LatticeError,
     LoadFailed,
     ModelQuarantined,
+    OutOfMemory,
     QueueRefused,
 )
 from lattice_actors.mailbox import Mailbox, Reply
@@ -292,6 +293,8 @@ def _refusal(refused: Refused[Ticket]) -> LatticeError:
         return QueueRefused(
             refused.message, code=refused.code, retry_after_s=after, queue=refused.facts
         )
+    if refused.code == OutOfMemory.code:
+        return OutOfMemory(refused.message, retry_after_s=after)
     if refused.code == "model_quarantined":
         return ModelQuarantined(refused.message, retry_after_s=after)
     return LoadFailed(refused.message, code=refused.code, retry_after_s=after)

@@ -10,6 +10,8 @@ from lattice_actors.catalog.entry import ModelEntry
 from lattice_actors.engine import frames
 from lattice_actors.engine.process import EngineNews, EngineProcess
 
+from .oom import kernel_kills
+
 UNBOUNDED_STREAMS = 10_000  # the engine's own bound, where the settings have none
 
 
@@ -23,6 +25,7 @@ class EnginePlan:
     target_step_ms: float = 0.0
     max_streams: int = 8  # 0: no cap
     load_silence_s: float = 60.0
+    kernel_kills: Callable[[], int] = kernel_kills  # for want of memory, so far
 
     def engine(self, entry: ModelEntry, tell: Callable[[EngineNews], None]) -> EngineProcess:
         """Return an engine for *entry*, to be run."""

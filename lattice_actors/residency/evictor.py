@@ -33,6 +33,7 @@ from .evictor_handle import (
     Pardon,
     Pin,
     Plan,
+    RanOut,
     Remind,
     Report,
     Unload,
@@ -141,6 +142,11 @@ class EvictorActor:
                 return self._policy.loaded(model, actual, now)
             case Gone(model, barred):
                 return self._on_gone(model, barred, now)
+            case RanOut(model):
+                self._policy.shrink()
+                budget = self._policy.budget_bytes
+                log.warning("memory ran out", model=model, budget_bytes=budget)
+                return []
             case Report():
                 return []  # of an incarnation before this one
             case LoadNow(model, reply):

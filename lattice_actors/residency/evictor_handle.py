@@ -73,6 +73,13 @@ class Gone:
 
 
 @attrs.frozen
+class RanOut:
+    """An engine died of memory: less may be given away from now on."""
+
+    model: str
+
+
+@attrs.frozen
 class Report:
     """A model actor's answer to a new incarnation: what its memory is in (None: it has none)."""
 
@@ -159,6 +166,7 @@ Message = (
     | Used
     | Loaded
     | Gone
+    | RanOut
     | Report
     | LoadNow
     | Unload
@@ -199,6 +207,9 @@ class EvictorHandle:
 
     def gone(self, model: str, barred: Barred | None) -> None:
         self._mailbox.tell(Gone(model, barred))
+
+    def ran_out(self, model: str) -> None:
+        self._mailbox.tell(RanOut(model))
 
     def report(self, model: str, stage: lru.Stage | None, resident_bytes: int) -> None:
         self._mailbox.tell(Report(model, stage, resident_bytes))

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 
 import attrs
 
+SHRINK_BY = 0.10  # of the budget, when an engine died of memory all the same
+
 
 class Stage(enum.Enum):
     """Where a model's memory is in its life, seen from the evictor."""
@@ -174,6 +176,11 @@ class Residency:
         else:
             self._pins.discard(model)
         return self._serve(now)
+
+    def shrink(self) -> None:
+        """An engine ran out of memory: the machine has less than the budget says."""
+        kept = self.budget_bytes or self.reserved_bytes
+        self.budget_bytes = int(kept * (1 - SHRINK_BY))
 
     def expire(self, now: float) -> list[Action]:
         """Drain what has been idle for too long."""

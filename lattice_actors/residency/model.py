@@ -34,6 +34,7 @@ from lattice_actors.errors import (
     LatticeError,
     ModelCrashed,
     ModelQuarantined,
+    OutOfMemory,
     RequestCrashesEngine,
 )
 from lattice_actors.generation import Job
@@ -54,6 +55,7 @@ from .model_handle import (
     RestartDue,
     Stop,
 )
+from .oom import died_of_memory
 from .restart import Barred, Quarantine, Record, Restart
 from .runs import Loss, Poison, Runs
 from .states import ModelState, move
@@ -71,6 +73,9 @@ class Evictor(Protocol):
 
     def gone(self, model: str, barred: Barred | None) -> None:
         """It takes no memory any more; *barred*: because it failed, and why."""
+
+    def ran_out(self, model: str) -> None:
+        """Its engine died of memory."""
 
     def report(self, model: str, stage: Stage | None, resident_bytes: int) -> None:
         """Answer to `ModelHandle.report`."""
@@ -107,6 +112,7 @@ class ModelActor:
     _incarnation: int = attrs.field(init=False, default=0)  # of the engine
     _load_problem: EngineRefusedLoad | None = attrs.field(init=False, default=None)
     _capacity: Capacity | None = attrs.field(init=False, default=None)
+    _kills_before: int = attrs.field(init=False, default=0)  # kernel's, at the engine's start
     _bytes: int = attrs.field(init=False, default=0)  # resident, as the engine measured it
     _runs: Runs[Ticket] = attrs.field(init=False, factory=Runs[Ticket])
     _poison: Poison = attrs.field(init=False, factory=Poison)
@@ -216,6 +222,7 @@ class ModelActor:
             self._mailbox.tell(FromEngine(incarnation, news))
 
         self._load_problem = None
+        self._kills_before = self._plan.kernel_kills()
         self._engine = self._plan.engine(self._load.entry, tell)
         self._nursery.start_soon(self._engine.run)
 
@@ -316,15 +323,28 @@ class ModelActor:
         engine, self._engine = self._engine, None
         assert engine is not None
         self._totals.add(engine)
+        last_words = list(engine.stderr)[-LAST_WORDS:]
+        kills = self._plan.kernel_kills() - self._kills_before
         if self._state is ModelState.STOPPING:
             self._on_reaped()
+        elif died_of_memory(gone.returncode, [gone.reason, *last_words], kills):
+            self._on_out_of_memory()
         elif self._state is ModelState.LOADING:
             problem = self._load_problem or EngineRefusedLoad(gone.reason, permanent=False)
             self._on_load_failed(problem)
-        elif self._state in (ModelState.READY, ModelState.RESTARTING):
-            stderr = list(engine.stderr)[-LAST_WORDS:]
-            log.error("engine crashed", model=self._model, reason=gone.reason, stderr=stderr)
+        else:
+            log.error("engine crashed", model=self._model, reason=gone.reason, stderr=last_words)
             self._on_crash(gone.reason)
+
+    def _on_out_of_memory(self) -> None:
+        """Trying again at once would end the same way: give memory back, and cool down."""
+        self._move(ModelState.FAILED)
+        text = f"{self._model} ran out of memory; the memory budget has been lowered"
+        barred = self._record.out_of_memory(trio.current_time())
+        self._end_all(lambda: OutOfMemory(text, retry_after_s=barred.retry_after_s))
+        self._capacity = None
+        self._evictor.ran_out(self._model)
+        self._tell_failed(barred)
 
     def _on_load_failed(self, problem: EngineRefusedLoad) -> None:
         self._move(ModelState.FAILED)

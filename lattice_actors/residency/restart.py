@@ -81,13 +81,19 @@ class Record:
         self._bar("model_quarantined", "its engine crashed too often", now, for_s)
         return Quarantine(for_s)
 
-    def load_failed(self, reason: str, *, permanent: bool, now: float) -> Barred:
+    def load_failed(
+        self, reason: str, *, permanent: bool, now: float, code: str = "model_load_failed"
+    ) -> Barred:
         """Count a load that failed; return what the waiting requests are told."""
         if permanent:
-            return self._bar("model_load_failed", reason, now, None)
+            return self._bar(code, reason, now, None)
         for_s = min(COOL_DOWN_FIRST_S * 2.0**self._load_failures, COOL_DOWN_LONGEST_S)
         self._load_failures += 1
-        return self._bar("model_load_failed", reason, now, for_s)
+        return self._bar(code, reason, now, for_s)
+
+    def out_of_memory(self, now: float) -> Barred:
+        """Count an engine that died of memory: it cools down as after a load that failed."""
+        return self.load_failed("it ran out of memory", permanent=False, now=now, code="oom")
 
     def barred(self, now: float) -> Barred | None:
         """Return why a load is refused now, with the time left, or None when it may be tried."""

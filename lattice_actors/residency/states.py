@@ -6,7 +6,8 @@
                |     RESTARTING ---+
                |        |
                v        v
-            FAILED   QUARANTINED       (both -> LOADING when they may be tried again)
+            FAILED   QUARANTINED       (both -> LOADING when they may be tried again;
+                                        READY -> FAILED when the memory ran out)
 
 Memory is free only on leaving STOPPING: the process has been reaped. Draining is no state of
 the model, which goes on answering what it has: admission grants nothing more of it, and tells
@@ -33,7 +34,7 @@ S = ModelState
 MOVES: dict[ModelState, frozenset[ModelState]] = {
     S.COLD: frozenset({S.LOADING, S.FAILED}),
     S.LOADING: frozenset({S.READY, S.FAILED, S.QUARANTINED, S.STOPPING}),
-    S.READY: frozenset({S.RESTARTING, S.STOPPING, S.QUARANTINED}),
+    S.READY: frozenset({S.RESTARTING, S.STOPPING, S.QUARANTINED, S.FAILED}),
     S.RESTARTING: frozenset({S.READY, S.STOPPING, S.QUARANTINED, S.FAILED}),
     S.STOPPING: frozenset({S.COLD}),
     S.FAILED: frozenset({S.LOADING, S.COLD}),

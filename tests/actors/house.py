@@ -115,6 +115,7 @@ class FakePlan(EnginePlan):
     engines: dict[str, FakeEngine] = attrs.field(factory=dict[str, FakeEngine])
     load_faults: dict[str, EngineRefusedLoad] = attrs.field(factory=dict)
     crash_on: str = ""
+    kernel_kills: Callable[[], int] = lambda: 0
 
     def engine(self, entry: ModelEntry, tell: Callable[[EngineNews], None]) -> EngineProcess:
         load = frames.Load(str(entry.path), 512, 8, 0.0)
@@ -171,12 +172,13 @@ async def open_house(
     limits: Limits | None = None,
     plan: FakePlan | None = None,
     idle_ttl_s: float = 0.0,
+    memory_bytes: int = 0,
 ) -> AsyncIterator[House]:
     """Open a lattice with models a, b and c, each of 100 bytes."""
     entries = tuple(ModelEntry(name, path=Path(name), weights_bytes=100) for name in "abc")
     plan = plan or FakePlan()
     inventory = Inventory(lambda: Snapshot(entries), Rules())
-    budget = Budget(0, max_models, idle_ttl_s)
+    budget = Budget(memory_bytes, max_models, idle_ttl_s)
     limits = limits or Limits(min_residence_s=20, collate_s=60, ageing_s=100)
     async with open_lattice(inventory, budget, limits, plan) as lattice:
         await lattice.catalog.snapshot()

@@ -15,6 +15,7 @@ from lattice_actors.errors import (
     ModelCrashed,
     ModelQuarantined,
     NotFound,
+    OutOfMemory,
     QueueRefused,
     RequestCrashesEngine,
 )
@@ -324,3 +325,29 @@ async def test_an_actor_that_dies_under_load_takes_no_request_with_it(
         restarts = {view.name: view for view in house.lattice.actors()}
         if victim != "a":
             assert restarts[victim].restarts == 3
+
+
+async def test_an_engine_that_dies_of_memory_lowers_the_budget_and_cools_down(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_house(memory_bytes=10_000) as house, trio.open_nursery() as nursery:
+        await house.ask("a")
+        told: list[float | None] = []
+
+        async def ask() -> None:
+            with pytest.raises(OutOfMemory) as caught:
+                await house.ask("a", 50)
+            told.append(caught.value.retry_after_s)
+
+        nursery.start_soon(ask)
+        nursery.start_soon(ask)
+        await trio.sleep(5)
+        house.plan.engines["a"].crash("[metal::malloc] out of memory")
+        await trio.sleep(2)
+
+        assert told == [5.0, 5.0]
+        assert (await house.lattice.evictor.view()).budget_bytes == 9000
+        with pytest.raises(OutOfMemory):
+            await house.ask("a")
+        await trio.sleep(5)
+        assert (await house.ask("a"))[0] == "xxx"

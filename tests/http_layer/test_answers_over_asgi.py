@@ -240,9 +240,7 @@ async def test_an_answer_ends_at_the_generation_timeout(autojump_clock: MockCloc
         answered = await client.chat(stream=True, max_tokens=500)
 
         assert answered.chunks[-1]["choices"][0]["finish_reason"] == "length"
-        assert (
-            len(answered.chunks) == 10 + 1
-        )  # the tenth token is due at the instant of the cut
+        assert len(answered.chunks) == 10 + 1  # the tenth token is due at the instant of the cut
 
 
 async def test_an_operator_ends_a_request_by_its_id(autojump_clock: MockClock) -> None:
