@@ -16,10 +16,7 @@ from cyclopts import App, CycloptsError
 from lattice_actors.settings import SettingsError
 
 from . import arguments
-
-NAME = "lattice-trio"
-WRONG_USE = 2  # exit code: what was written on the command line or in the settings is wrong
-INTERRUPTED = 130  # exit code: 128 + SIGINT, as shells count
+from .terminal import INTERRUPTED, NAME, WRONG_USE, say
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,11 +72,6 @@ def config(**values: object) -> int:
         effective = arguments.effective_settings(values)
         sys.stdout.write(pages.show(effective, as_json=bool(values.get("json"))) + "\n")
     return 0
-
-
-def say(line: str) -> None:
-    """Tell the person at the terminal one line."""
-    print(f"{NAME}: {line}", file=sys.stderr)  # noqa: T201 - the command line front end
 
 
 _JSON = arguments.flag("json", bool, "Write JSON.")

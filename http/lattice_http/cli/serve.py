@@ -25,9 +25,7 @@ from lattice_http.log_lines import set_up_log
 from lattice_http.server import AddressInUse, CannotBind, serve
 
 from . import parts
-from .program import WRONG_USE, say
-
-CANNOT_SERVE = 1  # exit code: the address is taken
+from .terminal import CANNOT_SERVE, WRONG_USE, say
 
 log = structlog.get_logger(__name__)
 
