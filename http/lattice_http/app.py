@@ -32,7 +32,6 @@ def make_app(gateway: Gateway, policy: SecurityPolicy) -> ASGIApp:
     app.config["MAX_CONTENT_LENGTH"] = None  # `Guarded` counts, chunked bodies too
     app.config["BODY_TIMEOUT"] = BODY_TIMEOUT_S
     app.config["RESPONSE_TIMEOUT"] = None  # answers have their own clocks
-    app.json.sort_keys = False  # type: ignore[attr-defined]
     app.register_blueprint(openai_routes(gateway))
     app.register_blueprint(admin_routes(gateway))
     app.register_blueprint(health_routes(gateway))

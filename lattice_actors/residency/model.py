@@ -37,8 +37,9 @@ from lattice_actors.errors import (
     OutOfMemory,
     RequestCrashesEngine,
 )
-from lattice_actors.generation import Job
+from lattice_actors.generation import Job, Sampling, Tokens
 from lattice_actors.mailbox import Mailbox
+from lattice_actors.stream import TokenStream
 
 from .engine_plan import EnginePlan
 from .lru import Stage
@@ -60,6 +61,9 @@ from .restart import Barred, Quarantine, Record, Restart
 from .runs import Loss, Poison, Runs
 from .states import ModelState, move
 
+IDLE_UNTRUSTED_S = 300.0  # an engine that rested longer proves first that it still decodes
+CANARY_RID = 0  # `Runs` counts from 1
+CANARY = Job(Tokens((0,)), max_tokens=1, sampling=Sampling(temperature=0.0))
 LAST_WORDS = 20  # lines of a crashed engine's stderr that go into the log
 
 log = structlog.get_logger(__name__)
@@ -115,6 +119,8 @@ class ModelActor:
     _kills_before: int = attrs.field(init=False, default=0)  # kernel's, at the engine's start
     _bytes: int = attrs.field(init=False, default=0)  # resident, as the engine measured it
     _runs: Runs[Ticket] = attrs.field(init=False, factory=Runs[Ticket])
+    _canary: bool = attrs.field(init=False, default=False)  # one is in the engine
+    _active_at: float = attrs.field(init=False, default=0.0)  # the last token, Trio seconds
     _poison: Poison = attrs.field(init=False, factory=Poison)
     _totals: _Totals = attrs.field(init=False, factory=_Totals)
     _nursery: trio.Nursery = attrs.field(init=False)
@@ -254,9 +260,14 @@ class ModelActor:
 
     def _pump(self) -> None:
         """Hand to the engine what may begin."""
-        if self._state is not ModelState.READY:
+        if self._state is not ModelState.READY or self._canary:
             return
         assert self._engine is not None
+        if self._runs.waiting and trio.current_time() - self._active_at > IDLE_UNTRUSTED_S:
+            # A device may be lost in a long rest, and a hang must not cost a client its request.
+            self._canary = True
+            self._engine.begin(CANARY_RID, CANARY, TokenStream(whole=True))
+            return
         for start in self._runs.starts():
             ticket = start.ticket
             job = attrs.evolve(ticket.job, context_tokens=self._room(ticket.job))
@@ -293,6 +304,11 @@ class ModelActor:
                 self._runs.first_token(rid)
                 self._pump()
             case StreamEnded(rid, _, ghost_tokens):
+                self._active_at = trio.current_time()
+                if rid == CANARY_RID:
+                    self._canary = False
+                    self._pump()
+                    return
                 ticket = self._runs.ticket_of(rid)
                 if ticket is not None:
                     self._end(ticket, None, ghost_tokens)
@@ -307,6 +323,7 @@ class ModelActor:
             return
         assert self._load is not None
         self._move(ModelState.READY)
+        self._active_at = trio.current_time()
         self._bytes = ready.resident_bytes
         self._record.ready(ready.load_s, trio.current_time())
         self._capacity = Capacity(
@@ -323,6 +340,7 @@ class ModelActor:
         engine, self._engine = self._engine, None
         assert engine is not None
         self._totals.add(engine)
+        self._canary = False
         last_words = list(engine.stderr)[-LAST_WORDS:]
         kills = self._plan.kernel_kills() - self._kills_before
         if self._state is ModelState.STOPPING:

@@ -351,3 +351,27 @@ async def test_an_engine_that_dies_of_memory_lowers_the_budget_and_cools_down(
             await house.ask("a")
         await trio.sleep(5)
         assert (await house.ask("a"))[0] == "xxx"
+
+
+async def test_an_engine_that_rested_for_long_proves_itself_before_a_request_is_risked(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_house() as house, trio.open_nursery() as nursery:
+        await house.ask("a")
+        await trio.sleep(400)
+        answers: list[str] = []
+
+        async def ask() -> None:
+            answers.append((await house.ask("a", 2))[0])
+
+        nursery.start_soon(ask)
+        await wait_all_tasks_blocked()
+        engine = house.plan.engines["a"]
+        assert list(engine.streams) == [0]  # the canary, alone
+        engine.crash("the device was lost")
+        await trio.sleep(20)
+
+        assert answers == ["xx"]
+        start = trio.current_time()
+        await house.ask("a", 1)
+        assert trio.current_time() - start <= 1  # trusted again: no second canary

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 
+import attrs
 from quart import Blueprint, Response, request
 
 from lattice_actors.capability.spec import meta_model
@@ -103,6 +104,8 @@ def openai_routes(gateway: Gateway) -> Blueprint:
 def of_chat(parsed: ChatRequest) -> Prompted:
     """Return a chat as the scheduler needs it. Raises BadRequest for a swarm's name."""
     _refuse_swarms(parsed.spec)
+    if parsed.swarm is not None:  # it belongs to a swarm's name, and this is none
+        parsed = attrs.evolve(parsed, ignored=(*parsed.ignored, "swarm"))
     return Prompted(
         request=parsed,
         prompts=(parsed.prompt(),),
