@@ -18,6 +18,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 import attrs
 import msgspec
@@ -200,7 +201,8 @@ class EngineProcess:
             await trio.aclose_forcefully(sock)
             return None
         if self._wanted:
-            with trio.move_on_after(BYE_GRACE_S):
+            # An engine that has just died cannot be asked; it is reaped all the same.
+            with trio.move_on_after(BYE_GRACE_S), suppress(trio.BrokenResourceError):
                 await sock.send_all(frames.encode(frames.Bye()))
                 await process.wait()
         await trio.aclose_forcefully(sock)
