@@ -39,7 +39,7 @@ from .residency.lru import Residency
 from .residency.model import ModelActor
 from .supervisor import ActorView, Supervisor, open_supervisor
 
-ADMISSION_UNREAD = 2048  # asks: a burst of clients is refused by the queue's bounds, not by this
+MOST_UNREAD = 2048  # asks: a burst of clients is refused by the queue's bounds, not by a mailbox
 
 
 @attrs.frozen
@@ -98,9 +98,9 @@ async def open_lattice(
     """Run all actors around the body; on leaving, every engine process has been reaped."""
     # What outlives an incarnation of its actor stands here.
     memory, forecast, pins = CatalogMemory(), Forecast(), set(budget.pinned)
-    catalog_box = Mailbox[catalog_actor.Message]("catalog")
-    evictor_box = Mailbox[evictor_handle.Message]("evictor")
-    admission_box = Mailbox[admission_handle.Message]("admission", ADMISSION_UNREAD)
+    catalog_box = Mailbox[catalog_actor.Message]("catalog", MOST_UNREAD)
+    evictor_box = Mailbox[evictor_handle.Message]("evictor", MOST_UNREAD)
+    admission_box = Mailbox[admission_handle.Message]("admission", MOST_UNREAD)
     evictor, admission = EvictorHandle(evictor_box), AdmissionHandle(admission_box)
 
     def model(mailbox: Mailbox[model_handle.Message], name: str) -> ModelActor:

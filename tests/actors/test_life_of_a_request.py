@@ -9,6 +9,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from lattice_actors.admission.verdicts import Limits
+from lattice_actors.capability.question import Ask
 from lattice_actors.engine.process import EngineRefusedLoad
 from lattice_actors.errors import (
     LoadFailed,
@@ -35,6 +36,18 @@ async def test_a_cold_model_is_loaded_once_for_all_who_wait(autojump_clock: Mock
 
         assert [text for text, _ in answers] == ["xxx"] * 5
         assert house.starts == ["start a"]
+
+
+async def test_a_burst_of_requests_finds_the_actors_mailboxes_large_enough(
+    autojump_clock: MockClock,
+) -> None:
+    """What a burst is refused for is the queue, which says when to come back; not a mailbox."""
+    async with open_house() as house:
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                for _ in range(1000):  # as many as there may be connections
+                    nursery.start_soon(house.lattice.route, Ask("a"))
+                    nursery.start_soon(house.lattice.evictor.view)
 
 
 async def test_a_slot_is_free_again_after_each_way_to_leave(autojump_clock: MockClock) -> None:
