@@ -181,7 +181,7 @@ class EvictorActor:
         self._entries = fresh
 
     def _pardon_misfits(self) -> None:
-        """A pin is gone: what found no room beside it may find it now."""
+        """Room has come back, or a pin is gone: what found no room may find it now."""
         for model in self._misfits:
             self._admission.pardoned(model)
         self._misfits.clear()
@@ -200,6 +200,7 @@ class EvictorActor:
         return self._policy.want(model, self._needs(model), now)
 
     def _on_gone(self, model: str, barred: Barred | None, now: float) -> list[lru.Action]:
+        self._pardon_misfits()
         actions = self._policy.gone(model, now)
         if barred is not None:
             self._fail_loads(model, LoadFailed, barred.reason, barred.retry_after_s)

@@ -9,7 +9,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from lattice_actors.admission.verdicts import Limits
-from lattice_actors.capability.question import Ask
+from lattice_actors.capability.question import Ask, Route
 from lattice_actors.engine.process import EngineRefusedLoad
 from lattice_actors.errors import (
     LoadFailed,
@@ -153,6 +153,22 @@ async def test_a_pinned_model_stays_and_the_other_says_why_it_cannot_come(
             await house.ask("b")
 
         assert (await house.lattice.evictor.view()).resident == ("a",)
+
+
+async def test_a_model_that_did_not_fit_beside_a_pin_comes_when_that_is_unloaded(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_house(max_models=1) as house:
+        house.lattice.evictor.pin("a", pinned=True)
+        await house.ask("a")
+        with pytest.raises(LoadFailed, match="pinned"):
+            await house.ask("b")
+
+        await house.lattice.evictor.unload("a")
+
+        route, _ = await house.lattice.route(Ask("b", allow_fallback=False))
+        assert isinstance(route, Route)
+        assert (await house.ask("b"))[0] == "xxx"
 
 
 async def test_a_load_that_fails_is_told_to_all_who_wait_and_not_tried_for_each(
