@@ -59,6 +59,12 @@ def test_it_says_paris_and_streams_it(sdk: openai.OpenAI, model: str) -> None:
     assert (usage.prompt_tokens, usage.completion_tokens) == (37, 8)
 
 
+def test_it_says_paris_also_where_no_temperature_is_named(sdk: openai.OpenAI) -> None:
+    answer = sdk.chat.completions.create(model="auto", messages=PARIS)
+
+    assert answer.choices[0].message.content == "The capital of France is Paris."
+
+
 def test_a_plain_answer_says_the_same_and_where_its_time_went(sdk: openai.OpenAI) -> None:
     raw = sdk.chat.completions.with_raw_response.create(model="auto", messages=PARIS, temperature=0)
     answer = raw.parse()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from lattice_actors.capability.profiles import Profile, load_profiles, parse_profiles
 from lattice_actors.catalog.entry import ModelEntry
+from lattice_actors.engine import builtin
 
 
 def profile(entry: ModelEntry, **file: object) -> Profile:
@@ -56,6 +57,12 @@ def test_the_packaged_file_is_no_guess_against_the_weights() -> None:
 
     assert (guessed.latency_tier, guessed.memory_gb_estimate) == ("slow", 40)
     assert measured.memory_gb_estimate == 15
+
+
+def test_the_builtin_model_is_greedy() -> None:
+    found = load_profiles().of(ModelEntry(builtin.MODEL_ID))
+
+    assert found.temperature_default == 0
 
 
 @given(
