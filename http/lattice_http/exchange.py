@@ -91,9 +91,11 @@ class Exchange:
         ticket = self.routed.tickets[0]
         granted = now if math.isnan(ticket.granted_at) else ticket.granted_at
         first = ticket.stream.first_delta_at
+        asked = arrived + self.routed.resolve_s
         return Timing(
             resolve_s=self.routed.resolve_s,
-            queue_s=max(0.0, granted - arrived - self.routed.resolve_s),
+            queue_s=max(0.0, granted - asked),
+            load_s=0.0 if math.isnan(ticket.ready_at) else max(0.0, ticket.ready_at - asked),
             ttft_s=None if math.isnan(first) else first - arrived,
             total_s=now - arrived,
         )

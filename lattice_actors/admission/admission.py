@@ -226,6 +226,7 @@ class AdmissionActor:
         reply = self._replies.pop(ticket, None)
         if math.isnan(ticket.granted_at):  # else a census named it: it is running already
             ticket.granted_at = trio.current_time()
+            ticket.ready_at = self._queue.ready_since(ticket.model)
             self._count(ticket.model, +1)
             self._backends.of(ticket.model).begin(ticket)
         if reply is not None:

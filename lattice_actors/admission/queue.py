@@ -128,6 +128,11 @@ class AdmissionQueue(Generic[K]):
             moments += [due_at(swap, self._homes, self.limits) for swap in pending]
         return min(moments, default=math.inf)
 
+    def ready_since(self, model: str) -> float:
+        """When *model* became ready; NaN where it is not."""
+        home = self._homes.get(model)
+        return home.since if home is not None and home.phase is Phase.READY else math.nan
+
     # --- news of models ---
 
     def ready(self, model: str, capacity: Capacity, now: float) -> list[Verdict[K]]:

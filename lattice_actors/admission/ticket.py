@@ -29,6 +29,7 @@ class Ticket:
     priority: int = 0  # inside the class, higher first
     stream: TokenStream = attrs.field(factory=TokenStream)
     granted_at: float = math.nan
+    ready_at: float = math.nan  # set with the grant: since when its model was ready
 
     def __repr__(self) -> str:
         return f"<Ticket {self.request_id} for {self.model}>"

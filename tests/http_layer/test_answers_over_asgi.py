@@ -125,6 +125,7 @@ async def test_the_headers_of_a_stream_wait_for_its_first_token(
         assert answered.status == 200
         assert answered.started_at - start == LOAD_S + 1
         assert answered.headers["x-lattice-queue-ms"] == str(int(LOAD_S * 1000))
+        assert answered.headers["x-lattice-load-ms"] == str(int(LOAD_S * 1000))
         assert answered.headers["x-lattice-ttft-ms"] == str(int((LOAD_S + 1) * 1000))
         texts = [chunk["choices"][0]["delta"].get("content") for chunk in answered.chunks]
         assert texts == ["x", "x", "x", None]
