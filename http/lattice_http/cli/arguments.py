@@ -106,11 +106,16 @@ def find_file(explicit: str | None, environ: Mapping[str, str]) -> SettingsFile 
     """
     if explicit is not None:
         return _read_file(Path(explicit).expanduser(), "--config: ")
-    configuration = environ.get("XDG_CONFIG_HOME") or str(Path(environ.get("HOME", ""), ".config"))
-    for path in (Path(FILE_NAME), Path(configuration, "lattice-trio", FILE_NAME)):
+    for path in (Path(FILE_NAME), configuration_directory(environ) / FILE_NAME):
         if path.is_file():
             return _read_file(path, "")
     return None
+
+
+def configuration_directory(environ: Mapping[str, str]) -> Path:
+    """Return the user's folder of lattice-trio's files; it need not exist."""
+    configuration = environ.get("XDG_CONFIG_HOME") or str(Path(environ.get("HOME", ""), ".config"))
+    return Path(configuration, "lattice-trio")
 
 
 def _read_file(path: Path, said_by: str) -> SettingsFile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,9 +24,9 @@ from lattice_http.request_line import Sizes
 from lattice_http.security import SecurityPolicy
 from lattice_http.server import ServeOptions
 
-log = structlog.get_logger(__name__)
+from .arguments import configuration_directory
 
-CONFIG_DIRECTORY = Path("~/.config/lattice-trio")
+log = structlog.get_logger(__name__)
 
 
 def scanner(settings: Settings) -> Callable[[], Snapshot]:
@@ -35,6 +36,18 @@ def scanner(settings: Settings) -> Callable[[], Snapshot]:
         return lambda: discovery.single(model, settings.display_name)
     root = settings.model_root or discovery.default_root()
     return lambda: discovery.scan(root) if root is not None else Snapshot()
+
+
+def check_single(settings: Settings, found: Snapshot) -> None:
+    """Refuse a model named with --model that is not there or cannot answer.
+
+    Raises:
+        SettingsError: it says why.
+    """
+    if settings.model is None or found.models:
+        return
+    reason = found.unusable[0].reason if settings.model.is_dir() else "no such folder"
+    raise SettingsError(f"model: {settings.model} cannot be served: {reason}")
 
 
 def inventory(settings: Settings, scan: Callable[[], Snapshot], builtin: Path | None) -> Inventory:
@@ -57,7 +70,7 @@ def rules(settings: Settings) -> Rules:
     roles = find_roles(
         settings.model_roles_json,
         settings.model_roles_file,
-        (Path.cwd(), CONFIG_DIRECTORY.expanduser()),
+        (Path.cwd(), configuration_directory(os.environ)),
     )
     for warning in roles.warnings:
         log.warning("roles", problem=warning, used=roles.source)

@@ -15,7 +15,7 @@ from lattice_actors.capability.question import Ask, Route
 from lattice_actors.catalog.entry import Kind, Snapshot
 from lattice_actors.engine import builtin
 from lattice_actors.errors import LatticeError
-from lattice_actors.lattice import Inventory, Lattice, open_lattice
+from lattice_actors.lattice import Lattice, open_lattice
 from lattice_actors.settings import Settings
 from lattice_http.app import make_app
 from lattice_http.gateway import Gateway
@@ -25,6 +25,7 @@ from lattice_http.log_lines import set_up_log
 from lattice_http.server import AddressInUse, CannotBind, serve
 
 from . import parts
+from .greeting import greeting
 from .terminal import CANNOT_SERVE, WRONG_USE, say
 
 log = structlog.get_logger(__name__)
@@ -52,6 +53,7 @@ async def _serve(settings: Settings, watchdog: Watchdog) -> int:
     shutdown = Shutdown(settings.shutdown_grace_s)
     scan = parts.scanner(settings)
     found = await trio.to_thread.run_sync(scan)
+    parts.check_single(settings, found)
     inventory = parts.inventory(settings, scan, await _builtin(settings, found))
     engines = parts.engines(settings, len(found.models) + (inventory.builtin is not None))
     async with trio.open_nursery() as nursery:
@@ -59,17 +61,16 @@ async def _serve(settings: Settings, watchdog: Watchdog) -> int:
         async with open_lattice(
             inventory, parts.budget(settings), parts.limits(settings), engines
         ) as lattice:
-            await _serve_lattice(lattice, settings, shutdown, inventory)
+            await _serve_lattice(lattice, settings, shutdown)
         nursery.cancel_scope.cancel(reason="served to the end")
     return shutdown.exit_code
 
 
-async def _serve_lattice(
-    lattice: Lattice, settings: Settings, shutdown: Shutdown, inventory: Inventory
-) -> None:
+async def _serve_lattice(lattice: Lattice, settings: Settings, shutdown: Shutdown) -> None:
     gateway = Gateway(lattice, settings)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_end_in_order, gateway, shutdown)
+        nursery.start_soon(_check_default, lattice, settings)
         nursery.start_soon(_preload, lattice, settings)
         async with trio.open_nursery() as serving:
             bound = await serving.start(
@@ -83,8 +84,8 @@ async def _serve_lattice(
             )
             for host, port in bound:
                 say(f"listening on http://{f'[{host}]' if ':' in host else host}:{port}")
-            if inventory.builtin is None and not (await lattice.catalog.snapshot()).models:
-                say(f"there is no model yet: use --model-root, or {builtin.INSTALL}")
+            for line in greeting(await lattice.catalog.snapshot(), settings.model_root):
+                say(line)
         nursery.cancel_scope.cancel(reason="the server has stopped")
 
 
@@ -94,6 +95,14 @@ async def _end_in_order(gateway: Gateway, shutdown: Shutdown) -> None:
     await shutdown.cutting.wait()
     shutdown.count_cut(gateway.working)
     gateway.cut()
+
+
+async def _check_default(lattice: Lattice, settings: Settings) -> None:
+    """Warn of a default that nothing answers to: requests would go to some other model."""
+    if settings.default_model is not None and settings.model is None:
+        route, _ = await lattice.route(Ask(settings.default_model, allow_fallback=False))
+        if not isinstance(route, Route):
+            log.warning("default model", spec=settings.default_model, problem=route.message)
 
 
 async def _preload(lattice: Lattice, settings: Settings) -> None:
@@ -126,7 +135,9 @@ async def _builtin(settings: Settings, found: Snapshot) -> Path | None:
         async for data in process.stdout:
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
-                say(line.decode(errors="replace"))
+                text = line.decode(errors="replace")
+                # The last line is the directory, for programs.
+                say(f"prepared the built-in model in {text}" if text.startswith("/") else text)
         await process.wait()
     finally:
         if process.returncode is None:
