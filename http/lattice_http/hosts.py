@@ -64,6 +64,6 @@ def check_bind(host: str, api_key: str | None, allow_public_no_auth: bool) -> st
         return None
     return (
         f"refusing to listen on {host or 'all addresses'!r} without an API key: anyone who can "
-        "reach it could use it. Set MIDDLE_LAYER_API_KEY, or listen on 127.0.0.1, or set "
-        "MIDDLE_LAYER_ALLOW_PUBLIC_NO_AUTH=1 to allow it."
+        "reach it could use it. Set LATTICE_API_KEY, or listen on 127.0.0.1, or allow it with "
+        "--allow-public-no-auth."
     )

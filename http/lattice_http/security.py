@@ -125,7 +125,7 @@ class Guarded:
             raise Refusal(
                 403,
                 "the Host header names another machine than this one, as in a DNS rebinding "
-                "attack; if it is yours, add it to the allowed hosts",
+                "attack; if it is yours, give the server a key (LATTICE_API_KEY)",
                 "host_not_allowed",
                 kind="permission_error",
             )
@@ -139,7 +139,7 @@ class Guarded:
         if page.lower() != asked.host.lower() and not self._cors.allows(asked.origin):
             raise Refusal(
                 403,
-                "a page of another origin may not do this; allow it in the CORS origins",
+                "a page of another origin may not do this; allow it with --cors-origins",
                 "origin_not_allowed",
                 kind="permission_error",
             )
