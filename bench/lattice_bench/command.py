@@ -51,10 +51,13 @@ def load(
     """Measure time to first token, inter-token time and tokens per second of a server."""
     target = Target(base_url, model, api_key, timeout_s)
     try:
-        streams = [int(text) for text in concurrency.split(",")]
         assert target.path
     except ValueError as error:
         return _say(str(error), WRONG_USE)
+    try:
+        streams = [int(text) for text in concurrency.split(",")]
+    except ValueError:
+        return _say(f"--concurrency is a list such as 1,8, not {concurrency!r}", WRONG_USE)
     if min(*streams, requests, max_tokens, prompt_tokens, pairs, warm_up) < 1:
         return _say("counts begin at 1", WRONG_USE)
     shape = Shape(streams, requests, max_tokens, prompt_tokens, warm_up, pairs)

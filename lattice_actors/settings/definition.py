@@ -284,7 +284,7 @@ class Settings:
 
     profile: str | None = optional_choice(
         ("safe", "balanced", "faster"),
-        "Set of defaults for a machine that is short of memory; see below.",
+        "Set of defaults for a machine that is short of memory: one model, one answer at a time.",
     )
     cache_dir: Path = path(
         lambda: default_cache_dir(os.environ),

@@ -159,7 +159,7 @@ def test_the_command_prints_a_table_and_writes_json(
     ("arguments", "code", "message"),
     [
         (["--base-url", "localhost:5001"], 2, "no http or https URL"),
-        (["--concurrency", "1,x"], 2, "invalid literal"),
+        (["--concurrency", "1,x"], 2, "a list such as 1,8"),
         (["--concurrency", "0"], 2, "counts begin at 1"),
         (["--base-url", "http://127.0.0.1:9"], 1, "connect"),
         (["gateway", "--streams", "0"], 2, "counts begin at 1"),
