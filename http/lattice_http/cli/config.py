@@ -24,9 +24,9 @@ Every setting can be given in four ways. The first that is there wins:
 4. the file `lattice.toml`: `port = 8080`. It is the one named with `--config`, or the one in the
    working directory, or `~/.config/lattice-trio/lattice.toml`.
 
-`lattice-trio config` shows the settings in effect and where each comes from; `--json` writes the
-same for programs. Keys are never shown. A value that cannot be read ends the program with one
-line that names it, and exit code 2.
+`lattice-trio config` (in a checkout `.venv/bin/lattice-trio config`) shows the settings in effect
+and where each comes from; `--json` writes the same for programs. Keys are never shown. A value that
+cannot be read ends the program with one line that names it, and exit code 2.
 
 - on/off: `1`, `true`, `yes`, `on` or `0`, `false`, `no`, `off`. As a flag: `--builtin` or
   `--no-builtin`. In the file: `true` or `false`.
