@@ -44,6 +44,7 @@ async def test_an_engine_that_dies_as_it_is_told_to_go_is_reaped(
             assert engine.pid is not None
             engine.stop("unloaded")
             os.kill(engine.pid, signal.SIGKILL)
-            os.waitid(os.P_PID, engine.pid, os.WEXITED | os.WNOWAIT)  # its socket is closed now
+            # Blocking on purpose: its socket is closed now, and no task has run since.
+            os.waitid(os.P_PID, engine.pid, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222
 
     assert news[-1] == EngineGone("unloaded", -signal.SIGKILL, wanted=True)
