@@ -28,6 +28,7 @@ from .h1 import GuardedH11
 from .h2 import GuardedH2
 from .inbox import ConnectionTasks, Limits
 
+OVERRUN_S = 1.0  # how long the bytes of the next requests may wait for an answer to end
 READ_BYTES = 64 * 1024
 
 log = structlog.get_logger(__name__)
@@ -117,11 +118,18 @@ class Connection:
                 return
             with trio.CancelScope() as self._reading:
                 self._reading.deadline = self._idle_until if self.idle else math.inf
+                if self._overrun:
+                    # The next upload often begins a moment before the answer is quite done with.
+                    self._reading.deadline = trio.current_time() + OVERRUN_S
+                    await trio.sleep_forever()
                 try:
                     data = await self.stream.receive_some(READ_BYTES)
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
                     return
             if self._reading.cancelled_caught:
+                if self._overrun and not self.idle:
+                    self._close_soon()  # unread bytes would hide that the client has left
+                    return
                 if self.idle and trio.current_time() >= self._idle_until:
                     await self._timed_out()
                     return
@@ -129,6 +137,10 @@ class Connection:
             await self._handle(bytes(data))
             if not data:
                 return
+
+    @property
+    def _overrun(self) -> bool:
+        return isinstance(self.protocol, GuardedH11) and self.protocol.overrun
 
     async def _handle(self, data: bytes) -> None:
         try:

@@ -55,6 +55,11 @@ class GuardedH11(H11Protocol):
         self.app = self._call_app
 
     @property
+    def overrun(self) -> bool:
+        """More of the next requests has been read than is kept while one is being answered."""
+        return self.paused and self._ahead > self.limits.pipelined_bytes
+
+    @property
     def mid_request(self) -> bool:
         """A part of a request has arrived, and nothing is being answered."""
         return self.stream is None and bool(self.connection.trailing_data[0])
@@ -62,14 +67,10 @@ class GuardedH11(H11Protocol):
     async def handle(self, event: Event) -> None:
         if isinstance(event, RawData) and self.paused:
             self._ahead += len(event.data)
-            if self._ahead > self.limits.pipelined_bytes:
-                await self.send(Closed())
-                return
         await super().handle(event)
 
     async def resume(self) -> None:
         """Parse what arrived behind the request that has now been answered."""
-        self.paused, self._ahead = False, 0
         await self._handle_events()
 
     async def refuse(self, status: int) -> None:
@@ -85,6 +86,8 @@ class GuardedH11(H11Protocol):
             except h11.RemoteProtocolError as error:
                 await self.refuse(error.error_status_hint)
                 break
+            if event is not h11.PAUSED:
+                self.paused, self._ahead = False, 0  # the parser goes on, whoever called it
             if isinstance(event, h11.Request):
                 await self.send(Updated(idle=False))
                 await self._check_protocol(event)
