@@ -147,7 +147,7 @@ class Gateway:
                 job=Job(
                     prompt=prompt,
                     max_tokens=max_tokens,
-                    shorten=request.max_tokens is None,
+                    shorten=request.max_tokens is None or bool(clamped),
                     sampling=sampling,
                     stop=request.stop,
                     context_tokens=context,

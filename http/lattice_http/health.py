@@ -18,6 +18,11 @@ def health_routes(gateway: Gateway) -> Blueprint:
     """Return ``/livez`` (the loop runs), ``/readyz`` (a request would be served), ``/healthz``."""
     routes = Blueprint("health", __name__)
 
+    @routes.get("/")
+    async def root() -> Response:
+        see = ["/v1/models", "/v1/chat/completions", "/v1/plan", "/healthz"]
+        return json_response({"name": "lattice-trio", "see": see})
+
     @routes.get("/livez")
     async def livez() -> Response:
         return json_response({"ok": True})

@@ -82,12 +82,13 @@ class Guarded:
             asked = read_headers(scope, self._policy.sizes)
             if asked.request_id is not None and REQUEST_ID.fullmatch(asked.request_id):
                 request_id = asked.request_id
+            scope.setdefault("state", {})["request_id"] = request_id.decode("ascii")
             answer.expect(request_id, self._cors.answer_headers(asked.origin))
             settle_target(scope, asked)
             if self._refuse_or_preflight(scope, asked, answer):
                 await answer.preflight(self._preflight(asked))
                 return
-            self._identify(scope, asked, request_id)
+            self._identify(scope, asked)
             if scope["type"] == "http":
                 receive = self._watch_body(scope, asked, receive, answer)
             await self._app(scope, receive, answer.send)
@@ -156,7 +157,7 @@ class Guarded:
             return self._cors.preflight_headers(asked.preflight_headers, asked.private_network)
         return [ALLOW]
 
-    def _identify(self, scope: Scope, asked: Asked, request_id: bytes) -> None:
+    def _identify(self, scope: Scope, asked: Asked) -> None:
         known = self._key_digest is None or any(self._is_key(key) for key in asked.keys)
         if not known and not self._is_open(scope):
             raise Refusal(
@@ -167,8 +168,7 @@ class Guarded:
                 headers=[(b"www-authenticate", b"Bearer")],
                 close=asked.has_body,
             )
-        state = scope.setdefault("state", {})
-        state["request_id"] = request_id.decode("ascii")
+        state = scope["state"]
         state["authenticated"] = known
         state["principal"] = self._principal if known else ANONYMOUS
 

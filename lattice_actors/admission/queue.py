@@ -69,7 +69,7 @@ class AdmissionQueue(Generic[K]):
         if self.rebuilding:
             return []
         verdicts = self._never_fitting(home, now)
-        if facts.deadline > now:  # else not even an idle model helps
+        if facts.deadline > now + self.forecast.prefill_s(facts):  # else an idle model is no help
             verdicts += self._grants(now)
         if ticket in home.line:
             refusal = self._refusals().at_once(waiter, now)

@@ -1102,3 +1102,13 @@ def test_one_key_with_a_hundred_requests_does_not_slow_five_keys_with_one_each()
     fair = sum(served.values()) / 6
     assert all(served[f"single-{n}"] >= 0.8 * fair for n in range(5))
     assert served["flood"] >= 0.8 * fair
+
+
+def test_a_deadline_before_the_first_token_is_refused_by_an_idle_model_too() -> None:
+    queue = serving(TWO_SLOTS)
+    queue.forecast.ready("a", decode_step_s=0.1, prefill_tokens_per_s=100.0)
+
+    refusal = refused(queue.enter(1, facts(prompt=200.0, deadline=1.9), 0.0))
+
+    assert refusal.code == "deadline_exceeded"
+    assert granted(queue.enter(2, facts(prompt=200.0, deadline=2.1), 0.0)) == [2]

@@ -106,8 +106,16 @@ async def _check_default(lattice: Lattice, settings: Settings) -> None:
 
 
 async def _preload(lattice: Lattice, settings: Settings) -> None:
-    """Load what was asked for at start; a failure is a warning."""
-    for spec in settings.preload_models:
+    """Load what was asked for at start; a failure is a warning.
+
+    Where only the built-in model is there, it is loaded unasked: it is small, and a newcomer's
+    first request need not wait for it.
+    """
+    specs = settings.preload_models
+    models = (await lattice.catalog.snapshot()).models
+    if not specs and [model.builtin for model in models] == [True]:
+        specs = (models[0].id,)
+    for spec in specs:
         route, _ = await lattice.route(Ask(spec, allow_fallback=False))
         if not isinstance(route, Route):
             log.warning("preload", spec=spec, problem=route.message)

@@ -71,8 +71,10 @@ def openai_routes(gateway: Gateway) -> Blueprint:
     @typed_errors
     async def list_models() -> Response:
         snapshot = await gateway.lattice.catalog.snapshot()
+        states = dict.fromkeys((entry.id for entry in snapshot.models), "cold")
+        states |= await _states(gateway)
         unusable = snapshot.unusable if "unusable" in request.args else None
-        return json_response(models.model_list(snapshot.models, await _states(gateway), unusable))
+        return json_response(models.model_list(snapshot.models, states, unusable))
 
     @routes.get("/v1/models/<path:model>")
     @typed_errors
@@ -81,7 +83,9 @@ def openai_routes(gateway: Gateway) -> Blueprint:
         entry = snapshot.get(model)
         if entry is None:
             raise ModelNotFound(f"There is no model {model!r}.", param="model")
-        return json_response(models.model_object(entry, (await _states(gateway)).get(model)))
+        return json_response(
+            models.model_object(entry, (await _states(gateway)).get(model, "cold"))
+        )
 
     @routes.delete("/v1/models/<path:model>")
     @typed_errors
