@@ -8,6 +8,7 @@ been reaped does it count the bytes as free and begin the next load.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol, assert_never
 
 import attrs
@@ -138,8 +139,7 @@ class EvictorActor:
             case Used(model, busy):
                 return self._policy.used(model, busy=busy, now=now)
             case Loaded(model, resident_bytes):
-                actual = resident_bytes + self._kv_bytes(model) if resident_bytes else 0
-                return self._policy.loaded(model, actual, now)
+                return self._on_loaded(model, resident_bytes, now)
             case Gone(model, barred):
                 return self._on_gone(model, barred, now)
             case RanOut(model):
@@ -199,18 +199,30 @@ class EvictorActor:
             return []
         return self._policy.want(model, self._needs(model), now)
 
+    def _on_loaded(self, model: str, resident_bytes: int, now: float) -> list[lru.Action]:
+        actual = resident_bytes + self._kv_bytes(model) if resident_bytes else 0
+        actions = self._policy.loaded(model, actual, now)
+        for load in self._loads.pop(model, []):
+            load.send(None)  # now: the next want may make it give way at once
+        return actions
+
     def _on_gone(self, model: str, barred: Barred | None, now: float) -> list[lru.Action]:
         self._pardon_misfits()
         actions = self._policy.gone(model, now)
         if barred is not None:
-            self._fail_loads(model, LoadFailed, barred.reason, barred.retry_after_s)
+            failed = partial(LoadFailed, barred.reason, retry_after_s=barred.retry_after_s)
+            self._fail_loads(model, failed)
+        elif model not in self._entries:
+            self._fail_loads(model, partial(_no_such_model, model))
+        elif model in self._loads:  # asked for while it went, or its actor crashed over the load
+            actions += self._policy.want(model, self._needs(model), now)
         for unload in self._unloads.pop(model, []):
             unload.send(Unloaded(deferred=False, resident=self._policy.resident))
         return actions
 
     def _on_load_now(self, model: str, reply: Reply[None], now: float) -> list[lru.Action]:
         if model not in self._entries:
-            reply.fail(NotFound(f"there is no model {model!r}", code="model_not_found"))
+            reply.fail(_no_such_model(model))
             return []
         if self._policy.stage(model) is lru.Stage.READY:
             reply.send(None)
@@ -219,7 +231,7 @@ class EvictorActor:
         return self._policy.want(model, self._needs(model), now)
 
     def _answer_loads(self) -> None:
-        """Tell operators whose model is there, by a load or because its eviction was called off."""
+        """Tell operators whose model is there because its eviction was called off."""
         ready = [m for m in self._loads if self._policy.stage(m) is lru.Stage.READY]
         for model in ready:
             for load in self._loads.pop(model):
@@ -230,6 +242,7 @@ class EvictorActor:
         if self._policy.stage(model) is None:
             reply.fail(NotFound(f"{model} is not loaded", code="model_not_loaded"))
             return []
+        self._fail_loads(model, partial(LoadFailed, f"{model} was unloaded before it was ready"))
         self._unloads.setdefault(model, []).append(reply)
         return self._policy.unload(model, now)
 
@@ -258,20 +271,13 @@ class EvictorActor:
                     self._misfits.add(model)
                     barred = Barred("model_does_not_fit", message, None)
                     self._admission.failed(model, barred)
-                    self._fail_loads(model, CannotFit, message, None)
+                    self._fail_loads(model, partial(CannotFit, message))
                 case _:
                     assert_never(action)
 
-    def _fail_loads(
-        self,
-        model: str,
-        family: type[LoadFailed | CannotFit],
-        reason: str,
-        retry_after_s: float | None,
-    ) -> None:
+    def _fail_loads(self, model: str, error: Callable[[], LatticeError]) -> None:
         for load in self._loads.pop(model, []):
-            error: LatticeError = family(reason, retry_after_s=retry_after_s)
-            load.fail(error)
+            load.fail(error())  # a fresh one for each: tracebacks are mutable
 
     def _needs(self, model: str) -> int:
         entry = self._entries.get(model)
@@ -297,3 +303,7 @@ class EvictorActor:
             policy.budget_bytes,
             policy.max_models,
         )
+
+
+def _no_such_model(model: str) -> NotFound:
+    return NotFound(f"there is no model {model!r}", code="model_not_found")

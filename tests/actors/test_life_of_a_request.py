@@ -132,6 +132,50 @@ async def test_an_idle_model_is_unloaded_at_once_and_answers_when_it_is_reaped(
             await house.lattice.evictor.unload("a")
 
 
+async def test_an_operators_load_is_answered_though_the_next_want_takes_the_model_at_once(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_house(max_models=1) as house, trio.open_nursery() as nursery:
+        nursery.start_soon(house.ask, "a", 1)
+        await trio.sleep(LOAD_S / 2)
+        nursery.start_soon(house.ask, "b", 1)
+        await wait_all_tasks_blocked()
+
+        with trio.fail_after(LOAD_S):
+            await house.lattice.evictor.load("a")
+
+
+async def test_an_operators_load_is_answered_when_the_model_is_unloaded_meanwhile(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_house() as house, trio.open_nursery() as nursery:
+
+        async def unload() -> None:
+            await trio.sleep(LOAD_S / 2)
+            await house.lattice.evictor.unload("a")
+
+        nursery.start_soon(unload)
+        with trio.fail_after(1000), pytest.raises(LoadFailed, match="unloaded"):
+            await house.lattice.evictor.load("a")
+
+
+async def test_an_operators_load_survives_the_death_of_the_model_actor(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_house() as house, trio.open_nursery() as nursery:
+
+        async def kill() -> None:
+            await trio.sleep(LOAD_S / 2)
+            mailbox: Any = house.lattice.models.of("a")._mailbox
+            mailbox.tell("not a message of yours")
+
+        nursery.start_soon(kill)
+        with trio.fail_after(1000):
+            await house.lattice.evictor.load("a")
+
+        assert (await house.ask("a"))[0] == "xxx"
+
+
 async def test_an_idle_model_goes_after_its_time_to_live(autojump_clock: MockClock) -> None:
     async with open_house(idle_ttl_s=100.0) as house:
         await house.ask("a")
