@@ -35,11 +35,14 @@ class Answering:
     _generation_timeout_s: float  # of each answer, from its grant
     cut: bool = attrs.field(init=False, default=False)  # time ended it, not the model
     _unfinished: set[int] = attrs.field(init=False)
+    _holds: dict[Ticket, trio.CancelScope] = attrs.field(init=False)
     _batches: trio.MemoryReceiveChannel[Batch] | None = attrs.field(init=False, default=None)
+    _reading: trio.CancelScope = attrs.field(init=False, factory=trio.CancelScope)
     _stack: AsyncExitStack = attrs.field(init=False, factory=AsyncExitStack)
 
     def __attrs_post_init__(self) -> None:
         self._unfinished = set(range(len(self.tickets)))
+        self._holds = {ticket: trio.CancelScope() for ticket in self.tickets}
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -47,7 +50,7 @@ class Answering:
             # Entered last, so the first to run on the way out: the tasks below never end alone.
             stack.callback(nursery.cancel_scope.cancel, reason="the answer is over")
             for ticket in self.tickets:
-                nursery.start_soon(self._hold, ticket)
+                nursery.start_soon(self._hold, ticket, self._holds[ticket])
             if len(self.tickets) > 1:
                 send, self._batches = trio.open_memory_channel[Batch](UNREAD_BATCHES)
                 for index, ticket in enumerate(self.tickets):
@@ -86,21 +89,15 @@ class Answering:
         Raises:
             LatticeError: an answer failed; the others end on leaving.
         """
-        cut_at = self._cut_at()
-        with trio.move_on_at(min(until, cut_at)):
-            events = await self._next()
-            self._unfinished -= {index for index, event in events if isinstance(event, Finish)}
-            return events
-        if trio.current_time() < cut_at:
-            return None
-        self.cut = True
-        late: list[Event] = []
-        for index in sorted(self._unfinished):
-            stream = self.tickets[index].stream
-            late += [(index, event) for event in stream.take() if isinstance(event, Delta)]
-            late.append((index, _cut_off(self.tickets[index])))
-        self._unfinished.clear()
-        return late
+        while True:
+            # The moment of the cut is not known before the grant: `_hold` moves it forward then.
+            with trio.CancelScope(deadline=min(until, self._cut_at())) as self._reading:
+                events = await self._next()
+                self._unfinished -= {index for index, event in events if isinstance(event, Finish)}
+                return events
+            if trio.current_time() < self._cut_at():
+                return None
+            self._cut()
 
     async def _next(self) -> list[Event]:
         if self._batches is None:
@@ -110,10 +107,12 @@ class Answering:
             raise batch
         return batch
 
-    async def _hold(self, ticket: Ticket) -> None:
+    async def _hold(self, ticket: Ticket, scope: trio.CancelScope) -> None:
         try:
-            async with self._admission.grant(ticket):
-                await trio.sleep_forever()
+            with scope:
+                async with self._admission.grant(ticket):
+                    self._reading.deadline = min(self._reading.deadline, self._cut_at())
+                    await trio.sleep_forever()
         except LatticeError as error:
             ticket.stream.fail(error)  # its reader raises it
 
@@ -131,15 +130,23 @@ class Answering:
                 return
 
     def _cut_at(self) -> float:
-        moments = [
-            min(ticket.deadline, _later(ticket.granted_at, self._generation_timeout_s))
-            for ticket in (self.tickets[index] for index in self._unfinished)
-        ]
-        return min(moments, default=math.inf)
+        """When time ends the next answer."""
+        return min((self._ends_at(ticket) for ticket in self.tickets), default=math.inf)
 
+    def _ends_at(self, ticket: Ticket) -> float:
+        # What still waits is admission's to refuse, also for want of time.
+        if ticket.stream.ended or math.isnan(ticket.granted_at):
+            return math.inf
+        return min(ticket.deadline, ticket.granted_at + self._generation_timeout_s)
 
-def _later(granted_at: float, seconds: float) -> float:
-    return math.inf if math.isnan(granted_at) else granted_at + seconds
+    def _cut(self) -> None:
+        """End the answers whose time is over; their slots are free for the others'."""
+        now = trio.current_time()
+        for ticket in self.tickets:
+            if self._ends_at(ticket) <= now:
+                self.cut = True
+                ticket.stream.finish(_cut_off(ticket))
+                self._holds[ticket].cancel(reason="the answer has taken too long")
 
 
 def _cut_off(ticket: Ticket) -> Finish:
