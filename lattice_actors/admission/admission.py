@@ -17,6 +17,7 @@ from lattice_actors.errors import (
     BadRequest,
     LatticeError,
     LoadFailed,
+    ModelNotFound,
     ModelQuarantined,
     OutOfMemory,
     QueueRefused,
@@ -298,4 +299,6 @@ def _refusal(refused: Refused[Ticket]) -> LatticeError:
         return OutOfMemory(refused.message, retry_after_s=after)
     if refused.code == "model_quarantined":
         return ModelQuarantined(refused.message, retry_after_s=after)
+    if refused.code == "model_not_found":
+        return ModelNotFound(refused.message, param="model")
     return LoadFailed(refused.message, code=refused.code, retry_after_s=after)

@@ -10,10 +10,12 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from lattice_actors.admission.verdicts import Limits
 from lattice_actors.capability.question import Ask, Route
+from lattice_actors.catalog.entry import Snapshot
 from lattice_actors.engine.process import EngineRefusedLoad
 from lattice_actors.errors import (
     LoadFailed,
     ModelCrashed,
+    ModelNotFound,
     ModelQuarantined,
     NotFound,
     OutOfMemory,
@@ -448,3 +450,13 @@ async def test_an_engine_that_rested_for_long_proves_itself_before_a_request_is_
         start = trio.current_time()
         await house.ask("a", 1)
         assert trio.current_time() - start <= 1  # trusted again: no second canary
+
+
+async def test_a_model_that_went_while_its_request_came_is_not_found(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_house() as house:
+        house.lattice.evictor.inventory(Snapshot())
+
+        with pytest.raises(ModelNotFound):
+            await house.ask("a")
