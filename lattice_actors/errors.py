@@ -34,6 +34,12 @@ class BadRequest(LatticeError):
     code = "invalid_request"
 
 
+class RequestCancelled(BadRequest):
+    """An operator ended it. Not an outage: clients would send it again by themselves."""
+
+    code = "request_cancelled"
+
+
 class NotFound(LatticeError):
     """What the request names does not exist here."""
 

@@ -109,7 +109,10 @@ class RequestBody(ResponseBody):
         ticket = self.exchange.routed.tickets[0]
         if ticket.stream.prefill is not None:
             return f"prefill {ticket.stream.prefill.done}/{ticket.stream.prefill.total}"
-        view = await self.exchange.gateway.lattice.admission.view()
+        try:
+            view = await self.exchange.gateway.lattice.admission.view()
+        except LatticeError:  # a comment that cannot be made must not end the stream
+            return "waiting"
         for waiting in view.waiting:
             if waiting.ticket is ticket:
                 return f"queued {waiting.position + 1}, ~{waiting.predicted_wait_s:.0f} s"

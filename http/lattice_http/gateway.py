@@ -20,8 +20,8 @@ from lattice_actors.errors import (
     LoadFailed,
     ModelNotFound,
     ModelQuarantined,
+    RequestCancelled,
     ShuttingDown,
-    Unavailable,
 )
 from lattice_actors.generation import Job, JsonObject, Prompt, Sampling
 from lattice_actors.lattice import Lattice
@@ -191,7 +191,7 @@ class Gateway:
         """End the answers to one request; False when there is none."""
         found = [a for a in self._working if a.tickets[0].request_id == request_id]
         for answering in found:
-            answering.fail(Unavailable("cancelled by an operator", code="request_cancelled"))
+            answering.fail(RequestCancelled("cancelled by an operator"))
         return bool(found)
 
     @property

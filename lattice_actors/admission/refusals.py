@@ -75,13 +75,13 @@ class Refusals(Generic[K]):
         )
 
     def _wakes(self, home: Residence[K], facts: Facts, now: float) -> bool:
-        """Whether the load depends on this request alone, and it waits long enough to begin it.
+        """Whether the load depends on this request alone.
 
-        Else a model that loads for longer than its clients wait would never be loaded at all.
+        Else a model that loads for longer than its clients wait would never be loaded at all: a
+        load that has begun goes on after the one who asked for it has gone.
         """
         asleep = home.phase in (Phase.COLD, Phase.DRAINING, Phase.DRAINED)
-        patience_s = facts.wait_until - now
-        return asleep and len(home.line) == 1 and patience_s >= self.outlook.limits.collate_s
+        return asleep and len(home.line) == 1 and facts.wait_until > now
 
     def _came_to_nothing(self, waiter: Waiter[K], wait_s: float, now: float) -> Refused[K]:
         facts = waiter.facts

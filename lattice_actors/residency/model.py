@@ -32,6 +32,7 @@ from lattice_actors.engine.process import (
 )
 from lattice_actors.errors import (
     LatticeError,
+    LoadFailed,
     ModelCrashed,
     ModelQuarantined,
     OutOfMemory,
@@ -347,7 +348,7 @@ class ModelActor:
             self._on_reaped()
         elif died_of_memory(gone.returncode, [gone.reason, *last_words], kills):
             self._on_out_of_memory()
-        elif self._state is ModelState.LOADING:
+        elif self._state is ModelState.LOADING or self._load_problem is not None:
             problem = self._load_problem or EngineRefusedLoad(gone.reason, permanent=False)
             self._on_load_failed(problem)
         else:
@@ -366,6 +367,7 @@ class ModelActor:
 
     def _on_load_failed(self, problem: EngineRefusedLoad) -> None:
         self._move(ModelState.FAILED)
+        self._end_all(lambda: LoadFailed(problem.reason))  # those of a restart that failed
         now = trio.current_time()
         barred = self._record.load_failed(problem.reason, permanent=problem.permanent, now=now)
         self._tell_failed(barred)

@@ -301,10 +301,16 @@ def test_a_cold_model_that_loads_for_longer_than_clients_wait_is_loaded_all_the_
     assert granted(queue.enter(4, facts(arrived=61.0, budget_s=20.0), 61.0)) == [4]
 
 
-def test_a_budget_too_short_to_begin_a_load_does_not_wake_a_cold_model() -> None:
+def test_a_short_budget_wakes_a_cold_model_too_and_a_budget_of_nothing_does_not() -> None:
+    """Else an idle server would refuse impatient clients for ever, and its Retry-After would lie."""
     queue = AdmissionQueue[int]()
 
-    assert refused(queue.enter(1, facts(budget_s=4.0), 0.0)).code == "queue_timeout"
+    assert refused(queue.enter(1, facts(budget_s=0.0), 0.0)).code == "queue_timeout"
+    assert queue.enter(2, facts(budget_s=0.5), 0.0) == [Want("a")]
+    queue.loading("a", 0.0)
+    assert [type(v) for v in queue.expire(0.5)] == [Refused]
+    queue.ready("a", ONE_SLOT, 5.0)
+    assert granted(queue.enter(3, facts(arrived=6.0, budget_s=0.5), 6.0)) == [3]
 
 
 def test_only_the_first_of_several_may_outlast_its_budget_on_a_model_that_is_going() -> None:
