@@ -302,7 +302,7 @@ def test_a_cold_model_that_loads_for_longer_than_clients_wait_is_loaded_all_the_
 
 
 def test_a_short_budget_wakes_a_cold_model_too_and_a_budget_of_nothing_does_not() -> None:
-    """Else an idle server would refuse impatient clients for ever, and its Retry-After would lie."""
+    """Else an idle server would refuse for ever, and its Retry-After would be a lie."""
     queue = AdmissionQueue[int]()
 
     assert refused(queue.enter(1, facts(budget_s=0.0), 0.0)).code == "queue_timeout"
