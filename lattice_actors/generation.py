@@ -59,6 +59,7 @@ class Job:
     context_tokens: int | None = None  # prompt + max_tokens + trim_buffer must fit; None: model's
     trim: bool = False  # over budget: drop the oldest turns instead of refusing
     trim_buffer: int = 8  # tokens kept free beside prompt and answer
+    principal: str = ""  # whose it is; prefixes are reused only among requests of the same
 
 
 class FinishReason(enum.Enum):
@@ -84,6 +85,8 @@ class Prefill:
 
     done: int
     total: int
+    cached: int | None = None  # were in the prefix cache; None: there is none
+    differs_at: int = 0  # index of the first token that was not there
 
 
 @attrs.frozen

@@ -47,9 +47,9 @@ class TokenStream:
         """The backend has said its last word: a `Finish` or an error."""
         return self._ended
 
-    def push_prefill(self, done: int, total: int) -> None:
+    def push_prefill(self, prefill: Prefill) -> None:
         """Note progress; the reader sees the newest, not each."""
-        self.prefill = Prefill(done, total)
+        self.prefill = prefill
 
     def push(self, delta: Delta) -> bool:
         """Add a piece. False: the reader is too far behind, its stream has failed: cancel it."""

@@ -153,6 +153,7 @@ class Gateway:
                     context_tokens=context,
                     trim=settings.context_over_budget == "trim",
                     trim_buffer=settings.context_trim_buffer,
+                    principal=caller.principal,
                 ),
                 prompt_bytes=size,
                 arrived=caller.arrived,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import attrs
 
 from .detokenizing import AnswerText
-from .frames import End, Gen
+from .frames import End, Gen, Prompt
 from .prompts import Prepared
 from .sampling import GREEDY_BELOW, Guard, Processor, Sampler, SeededSampler, greedy
 
@@ -25,11 +26,29 @@ class Stream:
     unreported: int = 0  # emitted tokens that no piece has counted yet
     decoding: bool = False
     prompt_done: int = 0  # tokens the generator of the moment has read
+    reused: int = 0  # tokens it did not have to read
+    waits: bool = False  # for what another stream is reading (reuse.py)
+    cached_tokens: int | None = None  # of the prompt, reused at first; None: nothing looked up
+    differs_at: int = 0  # index of the first token that nobody had read
+    cuts: list[int] = attrs.field(factory=list[int])  # where the state is to be kept (reuse.py)
+    last_state: tuple[list[Any], list[int]] | None = None  # caches and tokens of a finished one
     last_token_at: float = 0.0  # monotonic: the end of the step that returned it
 
     @property
     def gen(self) -> Gen:
         return self.prepared.gen
+
+    @property
+    def history(self) -> list[int]:
+        """All tokens so far."""
+        return self.prepared.tokens + self.emitted
+
+    @property
+    def read(self) -> int:
+        """How many tokens of `history` are in the caches."""
+        if self.decoding:
+            return len(self.prepared.tokens) + len(self.emitted)
+        return self.reused + self.prompt_done
 
     @property
     def error(self) -> Exception | None:
@@ -50,6 +69,13 @@ class Stream:
             drawn=len(self.emitted),
         )
 
+    def progress(self, done: int, total: int) -> Prompt:
+        """Return a report of the tokens read, *done* of *total* by the generator."""
+        reused = self.reused
+        return Prompt(
+            self.gen.rid, reused + done, reused + total, self.cached_tokens, self.differs_at
+        )
+
     def end(self, reason: str, text: str = "", ghost_tokens: int = 0) -> End:
         """Return its last report."""
         return End(
@@ -57,6 +83,7 @@ class Stream:
             reason,
             prompt_tokens=len(self.prepared.tokens),
             completion_tokens=len(self.emitted),
+            cached_tokens=self.cached_tokens or 0,
             text=text,
             tokens=self.unreported,
             ghost_tokens=ghost_tokens,

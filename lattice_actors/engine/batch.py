@@ -17,7 +17,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
 import mlx.core as mx
@@ -27,7 +27,8 @@ from .answer import Stream
 from .detokenizing import AnswerText, HasDetokenizer
 from .frames import End, Err, Piece, Prompt
 from .pacing import Pacing
-from .prompts import Prepared
+from .prompts import Keeps, Prepared
+from .reuse import Reuse
 from .sampling import Guard, Processor, Sampler, greedy
 
 REBUILDS_A_MINUTE = 3  # more, and the process is worth less than a fresh one
@@ -56,7 +57,22 @@ class Generator(Protocol):
         *,
         samplers: list[Sampler] | None = None,
         logits_processors: list[list[Processor]] | None = None,
+        caches: list[Any] | None = None,
+        all_tokens: list[list[int]] | None = None,
     ) -> list[int]: ...
+
+    def insert_segments(
+        self,
+        segments: list[list[list[int]]],
+        max_tokens: list[int] | None = None,
+        *,
+        samplers: list[Sampler] | None = None,
+        logits_processors: list[list[Processor]] | None = None,
+        caches: list[Any] | None = None,
+        all_tokens: list[list[int]] | None = None,
+    ) -> list[int]: ...
+
+    def extract_cache(self, uids: list[int]) -> dict[int, tuple[list[Any], list[int]]]: ...
 
     def next(self) -> tuple[list[PromptProgress], list[Token]]: ...
 
@@ -99,12 +115,14 @@ class Batch:
         pacing: Pacing,
         max_streams: int,
         make_generator: Callable[..., Generator] = BatchGenerator,
+        prefix_cache_bytes: int = 0,
     ) -> None:
         """More than *max_streams* wait inside. *make_generator* takes `BatchGenerator`'s place."""
         self._loaded = loaded
         self._pacing = pacing
         self._max_streams = max_streams
         self._make_generator = make_generator
+        self._reuse = Reuse.of(loaded.model, prefix_cache_bytes)
         self._generator = self._fresh_generator()
         self._streams: dict[int, Stream] = {}  # by rid, in order of arrival
         self._by_uid: dict[int, Stream] = {}  # those with a place
@@ -124,15 +142,27 @@ class Batch:
 
     @property
     def kv_bytes(self) -> int:
-        """Bytes of all caches, measured every `MEASURE_KV_EVERY` steps."""
+        """Bytes of all caches; those of streams are measured every `MEASURE_KV_EVERY` steps."""
         if self._kv_stale or self._steps % MEASURE_KV_EVERY == 0:
             self._kv_bytes, self._kv_stale = self._generator.prompt_cache_nbytes, False
-        return self._kv_bytes
+        return self._kv_bytes + self.prefix_bytes
+
+    @property
+    def prefix_bytes(self) -> int:
+        """Bytes kept of streams that have left, for those to come."""
+        return self._reuse.nbytes
+
+    @property
+    def keeps(self) -> Keeps:
+        """What prompts must tell for the prefix cache."""
+        if not self._reuse.on:
+            return Keeps.NOTHING
+        return Keeps.SYSTEM if self._reuse.cuttable else Keeps.SYSTEM_AND_TURN
 
     @property
     def worth_waiting_s(self) -> float:
         """How long the first step may wait for company, all streams being new."""
-        unread = sum(len(stream.prepared.tokens) for stream in self._streams.values())
+        unread = sum(self._reuse.unread(stream) for stream in self._streams.values())
         return self._pacing.worth_waiting_s(unread)
 
     def add(self, prepared: Prepared, processors: Sequence[Processor] = ()) -> None:
@@ -151,6 +181,10 @@ class Batch:
         self._drop([stream])
         return stream.end("cancelled", ghost_tokens=int(stream.last_token_at > seen_at))
 
+    def settle(self) -> None:
+        """Keep what streams have left behind. It copies: call it when reports are out."""
+        self._reuse.settle()
+
     # --- one step ------------------------------------------------------------------------------
 
     def step(self) -> Outcome:
@@ -160,6 +194,7 @@ class Batch:
             TooManyRebuilds: steps keep failing.
         """
         begun = time.monotonic()
+        self.settle()
         outcome = Outcome()
         self._give_places(outcome)
         decoding = sum(stream.decoding for stream in self._by_uid.values())
@@ -172,6 +207,7 @@ class Batch:
         except Exception as error:  # noqa: BLE001 - mlx-lm leaves the batch in no defined state
             self._rebuild(error, outcome)
         else:
+            self._reuse.worked()
             ended = time.monotonic()
             self._learn(ended - begun, decoding, prompts, outcome)
             self._collect(tokens, ended, outcome)
@@ -182,7 +218,11 @@ class Batch:
         if len(self._by_uid) == len(self._streams):
             return
         waiting = [stream for stream in self._streams.values() if stream.uid < 0]
-        for stream in waiting[: self._max_streams - len(self._by_uid)]:
+        for stream in waiting:
+            if len(self._by_uid) >= self._max_streams:
+                break
+            if self._reuse.waits(stream, self._by_uid.values()):
+                continue
             try:
                 self._insert(stream)
             except Exception as error:  # noqa: BLE001 - only this stream is concerned
@@ -196,13 +236,22 @@ class Batch:
         if sampler is not greedy:
             sampler = Guard(sampler)
             stream.guards.append(sampler)
-        [stream.uid] = self._generator.insert(
-            [stream.prepared.tokens + stream.emitted],
-            max_tokens=[stream.gen.max_tokens - len(stream.emitted)],
-            samplers=[sampler],
-            logits_processors=[processors],
-        )
-        stream.decoding, stream.prompt_done = False, 0
+        found = self._reuse.find(stream, self._by_uid.values(), self._generator)
+        parts = self._reuse.segments(stream, found)
+        options: dict[str, Any] = {
+            "max_tokens": [stream.gen.max_tokens - len(stream.emitted)],
+            "samplers": [sampler],
+            "logits_processors": [processors],
+            "caches": [found.state],
+            "all_tokens": [stream.history[: found.length]],  # else processors would not see them
+        }
+        if len(parts) == 1:
+            [stream.uid] = self._generator.insert(parts, **options)
+        else:
+            [stream.uid] = self._generator.insert_segments([parts], **options)
+        stream.decoding, stream.prompt_done, stream.reused = False, 0, found.length
+        if stream.cached_tokens is None and self._reuse.on:
+            stream.cached_tokens, stream.differs_at = found.length, found.differs_at
         self._by_uid[stream.uid] = stream
         self._kv_stale = True
 
@@ -220,8 +269,10 @@ class Batch:
                 stream.decoding = joined = True
             else:
                 longest, read = max(longest, chunk), read + 1
+            if progress.end_of_segment:
+                self._reuse.passed(stream, self._generator)
             if not stream.emitted:  # a rebuild reads the prompt again, which is nobody's news
-                outcome.prompts.append(Prompt(stream.gen.rid, done, total))
+                outcome.prompts.append(stream.progress(done, total))
         if joined:
             self._pacing.joined()
         else:
@@ -235,6 +286,8 @@ class Batch:
             stream.emitted.append(response.token)
             stream.unreported += 1
             stream.last_token_at = now
+            if response.finish_reason is not None and response.prompt_cache is not None:
+                stream.last_state = (response.prompt_cache, response.all_tokens or [])
             if stream.guards and stream.error:
                 continue  # its token is arbitrary; ended below
             try:
@@ -265,10 +318,12 @@ class Batch:
 
     # --- leaving -------------------------------------------------------------------------------
 
-    def _drop(self, streams: list[Stream]) -> None:
+    def _drop(self, streams: list[Stream], *, keep: bool = True) -> None:
         if not streams:
             return
         for stream in streams:
+            if keep:
+                self._reuse.left(stream, self._generator)
             del self._streams[stream.gen.rid]
             self._by_uid.pop(stream.uid, None)
         self._generator.remove([stream.uid for stream in streams])  # finished ones are unknown
@@ -277,7 +332,7 @@ class Batch:
     def _fail(self, streams: list[Stream], error: Exception, outcome: Outcome) -> None:
         text = f"{type(error).__name__}: {error}"[:500]
         outcome.endings += [Err(stream.gen.rid, "generation_failed", text) for stream in streams]
-        self._drop(streams)
+        self._drop(streams, keep=False)
 
     # --- when a step fails ---------------------------------------------------------------------
 
@@ -288,6 +343,7 @@ class Batch:
             raise TooManyRebuilds(f"{REBUILDS_A_MINUTE + 1} failed steps in a minute") from error
         sys.stderr.write(f"engine: a step failed, the batch is rebuilt; {self!r}\n")
         traceback.print_exception(error)
+        self._reuse.failed()
         guilty = [stream for stream in self._by_uid.values() if stream.error]
         self._generator.close()
         self._generator = self._fresh_generator()

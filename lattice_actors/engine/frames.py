@@ -35,6 +35,7 @@ class Load(Frame, frozen=True, tag="load"):
     prefill_step_tokens: int  # most prompt tokens of one step, over all prompts, nobody decoding
     max_streams: int
     target_step_ms: float  # 0: at most 2.5 x the measured decode step; else this many ms
+    prefix_cache_bytes: int = 0  # most that is kept of prompts and answers; 0: nothing
 
 
 class Gen(Frame, frozen=True, tag="gen"):
@@ -56,6 +57,7 @@ class Gen(Frame, frozen=True, tag="gen"):
     trim: bool = False
     trim_buffer: int = 8
     shorten: bool = False  # lower max_tokens to what the context leaves, instead of refusing
+    principal: str = ""  # whose it is: one principal never meets what another one left behind
 
 
 class Cancel(Frame, frozen=True, tag="cancel"):
@@ -109,11 +111,13 @@ class LoadError(Frame, frozen=True, tag="load-error"):
 
 
 class Prompt(Frame, frozen=True, tag="prompt"):
-    """Prompt tokens read so far."""
+    """Prompt tokens read so far, those that were in the prefix cache included."""
 
     rid: int
     done: int
     total: int
+    cached: int | None = None  # tokens that were in the prefix cache; None: it is off
+    differs_at: int = 0  # index of the first token that was not there
 
 
 class Piece(Frame, frozen=True):
@@ -131,8 +135,9 @@ class Step(Frame, frozen=True, tag="step"):
     took_s: float
     decoded: int  # tokens of this step
     prefilled: int  # prompt tokens of this step
-    kv_bytes: int
+    kv_bytes: int  # of all streams and of the prefix cache
     pieces: list[Piece]
+    prefix_bytes: int = 0  # of these, the prefix cache's
 
 
 class End(Frame, frozen=True, tag="end"):

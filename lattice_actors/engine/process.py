@@ -36,6 +36,7 @@ from lattice_actors.generation import (
     Finish,
     FinishReason,
     Job,
+    Prefill,
     Text,
     Tokens,
     Usage,
@@ -117,7 +118,8 @@ class EngineProcess:
     decoded_tokens: int = attrs.field(init=False, default=0)
     ghost_tokens: int = attrs.field(init=False, default=0)
     stray_frames: int = attrs.field(init=False, default=0)  # for an unknown rid
-    kv_bytes: int = attrs.field(init=False, default=0)
+    kv_bytes: int = attrs.field(init=False, default=0)  # the prefix cache included
+    prefix_bytes: int = attrs.field(init=False, default=0)  # of these, the prefix cache's
     streams: dict[int, TokenStream] = attrs.field(init=False, factory=dict[int, TokenStream])
     stderr: deque[str] = attrs.field(init=False, factory=lambda: deque[str](maxlen=LOG_LINES))
     _announce: set[int] = attrs.field(init=False, factory=set[int])
@@ -288,10 +290,10 @@ class EngineProcess:
                 self._step(report)
             case frames.End():
                 self._end(report)
-            case frames.Prompt(rid, done, total):
+            case frames.Prompt(rid, done, total, cached, differs_at):
                 stream = self.streams.get(rid)
                 if stream is not None:
-                    stream.push_prefill(done, total)
+                    stream.push_prefill(Prefill(done, total, cached, differs_at))
             case frames.Refused():
                 # The engine's words come from tokeniser and template; the gateway types them.
                 error = BadRequest(report.text, code=report.code, param=report.param)
@@ -315,7 +317,7 @@ class EngineProcess:
     def _step(self, step: frames.Step) -> None:
         self.steps = step.number
         self.decoded_tokens += step.decoded
-        self.kv_bytes = step.kv_bytes
+        self.kv_bytes, self.prefix_bytes = step.kv_bytes, step.prefix_bytes
         self._vitals.step(step.took_s)
         for piece in step.pieces:
             if piece.rid in self._announce:
@@ -378,6 +380,7 @@ def _gen(rid: int, job: Job) -> frames.Gen:
         trim=job.trim,
         trim_buffer=job.trim_buffer,
         shorten=job.shorten,
+        principal=job.principal,
     )
     match job.prompt:
         case Chat(messages, options):

@@ -7,9 +7,11 @@ vocabulary ends the process with SIGSEGV.
 
 from __future__ import annotations
 
+import enum
 import math
 import secrets
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import Any, Protocol
 
 import attrs
@@ -17,6 +19,7 @@ import msgspec
 
 from .detokenizing import Detokenizer
 from .frames import Gen, Refused
+from .prefixes import common_prefix, ids_of
 
 Message = Mapping[str, Any]
 
@@ -24,6 +27,14 @@ PLAIN_NAMES = {"user": "User", "assistant": "Assistant", "tool": "Tool"}
 OURS = ("tokenize", "conversation", "return_dict", "return_tensors", "chat_template")
 KEPT_ROLES = ("system", "developer")  # never trimmed
 TEXT_WORTH_COUNTING = 65_536  # characters; shorter texts are tokenised without a look
+
+
+class Keeps(enum.Enum):
+    """What the prefix cache wants to know of a prompt."""
+
+    NOTHING = enum.auto()
+    SYSTEM = enum.auto()
+    SYSTEM_AND_TURN = enum.auto()
 
 
 class Tokenizer(Protocol):
@@ -52,6 +63,8 @@ class Prepared:
     tokens: list[int]
     seed: int
     trimmed_messages: int = 0
+    system_tokens: int = 0  # what every conversation with these system messages begins with
+    turn_tokens: int = 0  # what the next turn will begin with: all but what asks for an answer
 
 
 class _Refusal(Exception):
@@ -67,6 +80,7 @@ class PromptMaker:
     tokenizer: Tokenizer
     context_tokens: int  # the model's own limit
     vocab: int
+    keeps: Keeps = Keeps.NOTHING
     _longest_token: int | None = attrs.field(init=False, default=None)  # characters
 
     def prepare(self, gen: Gen) -> Prepared | Refused:
@@ -84,7 +98,8 @@ class PromptMaker:
         seed = secrets.randbits(64) if gen.seed is None else gen.seed
         if gen.messages is not None:
             tokens, trimmed = self._chat(gen, gen.messages)
-            return Prepared(self._shortened(gen, tokens), tokens, seed, trimmed)
+            prepared = Prepared(self._shortened(gen, tokens), tokens, seed, trimmed)
+            return self._marked(prepared, gen.messages)
         tokens = self._text(gen, gen.text) if gen.text is not None else self._ids(gen.tokens or [])
         if not tokens:
             raise _Refusal("empty_prompt", "the prompt has no tokens", "prompt")
@@ -169,6 +184,29 @@ class PromptMaker:
         if tokens and max(tokens) >= self.vocab:  # a token added to the tokenizer, not the model
             raise _Refusal("invalid_prompt", "holds a token that the model does not have", None)
         return list(tokens)
+
+    # --- for the prefix cache ------------------------------------------------------------------
+
+    def _marked(self, prepared: Prepared, messages: Sequence[Message]) -> Prepared:
+        """Return *prepared* with the places from which other prompts may go on."""
+        gen, tokens = prepared.gen, prepared.tokens
+        system = turn = 0
+        leading = list(takewhile(lambda m: m.get("role") in KEPT_ROLES, messages))
+        if self.keeps is not Keeps.NOTHING and 0 < len(leading) < len(messages):
+            # Where two conversations part: at the first token that another user turn changes.
+            system = self._shared(tokens, gen, [*leading, {"role": "user", "content": ""}])
+        if self.keeps is Keeps.SYSTEM_AND_TURN and not prepared.trimmed_messages:
+            options = {**gen.template_options, "add_generation_prompt": False}
+            plain = msgspec.structs.replace(gen, template_options=options)
+            turn = self._shared(tokens, plain, messages)
+        return attrs.evolve(prepared, system_tokens=system, turn_tokens=turn)
+
+    def _shared(self, tokens: list[int], gen: Gen, messages: Sequence[Message]) -> int:
+        try:
+            other = self._render(gen, messages)
+        except _Refusal:  # a template that does not take this
+            return 0
+        return common_prefix(ids_of(tokens), ids_of(other))
 
     # --- fitting the context -------------------------------------------------------------------
 

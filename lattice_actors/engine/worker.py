@@ -100,6 +100,7 @@ class Worker:
             self._before_load(load)
         batch = self._load(load)
         while True:
+            batch.settle()
             idle = not batch
             self._take_news(batch, wait=idle)
             if idle and batch:
@@ -179,8 +180,8 @@ class Worker:
             first_decode_s=loaded.decode_step_s,
             tokens_per_s=loaded.prefill_tokens_per_s,
         )
-        batch = Batch(loaded, pacing, load.max_streams)
-        maker = PromptMaker(loaded.tokenizer, loaded.context_tokens, loaded.vocab)
+        batch = Batch(loaded, pacing, load.max_streams, prefix_cache_bytes=load.prefix_cache_bytes)
+        maker = PromptMaker(loaded.tokenizer, loaded.context_tokens, loaded.vocab, batch.keeps)
         _start_thread("tokeniser", self._tokenise, maker)
         gc.collect()
         gc.freeze()  # a million objects of transformers need not be walked between two tokens
@@ -283,6 +284,7 @@ class Worker:
             outcome.prefilled,
             batch.kv_bytes,
             [piece for piece in outcome.pieces if piece.rid in batch],  # not of cancelled ones
+            batch.prefix_bytes,
         )
         prompts = [prompt for prompt in outcome.prompts if prompt.rid in batch]
         self._outbox.send(*prompts, step, *outcome.endings)
