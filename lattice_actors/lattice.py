@@ -131,6 +131,7 @@ async def open_lattice(
                 directory,
                 admission,
                 lambda: memory.snapshot or Snapshot(),
+                engines.prefix_cache_bytes,
             ),
         )
         root.start(

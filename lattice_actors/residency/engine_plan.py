@@ -26,9 +26,16 @@ class EnginePlan:
     max_streams: int = 8  # 0: no cap
     load_silence_s: float = 60.0
     kernel_kills: Callable[[], int] = kernel_kills  # for want of memory, so far
+    prefix_cache_bytes: int = 0  # of each engine; 0: no prefix cache
 
     def engine(self, entry: ModelEntry, tell: Callable[[EngineNews], None]) -> EngineProcess:
         """Return an engine for *entry*, to be run."""
         streams = self.max_streams or UNBOUNDED_STREAMS
-        load = frames.Load(str(entry.path), self.prefill_step_tokens, streams, self.target_step_ms)
+        load = frames.Load(
+            str(entry.path),
+            self.prefill_step_tokens,
+            streams,
+            self.target_step_ms,
+            self.prefix_cache_bytes,
+        )
         return EngineProcess(entry.id, self.module, load, self.environ, tell, self.load_silence_s)

@@ -71,6 +71,7 @@ class EvictorActor:
     _models: Models
     _admission: AdmissionHandle
     _snapshot: Callable[[], Snapshot]  # what was last known to exist, for a new incarnation
+    _prefix_cache_bytes: int = 0  # each engine may keep so much of prompts and answers
     _entries: dict[str, ModelEntry] = attrs.field(init=False, factory=dict[str, ModelEntry])
     _loads: dict[str, list[Reply[None]]] = attrs.field(
         init=False, factory=dict[str, list[Reply[None]]]
@@ -200,7 +201,8 @@ class EvictorActor:
         return self._policy.want(model, self._needs(model), now)
 
     def _on_loaded(self, model: str, resident_bytes: int, now: float) -> list[lru.Action]:
-        actual = resident_bytes + self._kv_bytes(model) if resident_bytes else 0
+        caches = self._kv_bytes(model) + self._prefix_cache_bytes
+        actual = resident_bytes + caches if resident_bytes else 0
         actions = self._policy.loaded(model, actual, now)
         for load in self._loads.pop(model, []):
             load.send(None)  # now: the next want may make it give way at once
@@ -281,7 +283,8 @@ class EvictorActor:
 
     def _needs(self, model: str) -> int:
         entry = self._entries.get(model)
-        return (entry.weights_bytes if entry else 0) + self._kv_bytes(model)
+        weights = entry.weights_bytes if entry else 0
+        return weights + self._kv_bytes(model) + self._prefix_cache_bytes
 
     def _kv_bytes(self, model: str) -> int:
         """Memory kept for the batch of *model*; 0 when its size per token is not known."""

@@ -157,6 +157,7 @@ class ModelActor:
             ghost_tokens=totals.ghost_tokens,
             kv_bytes=engine.kv_bytes if engine else 0,
             barred=barred.reason if barred else None,
+            prefix_bytes=engine.prefix_bytes if engine else 0,
         )
 
     def _on(self, message: Message) -> None:

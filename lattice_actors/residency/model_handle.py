@@ -91,6 +91,7 @@ class ModelView:
     ghost_tokens: int
     kv_bytes: int
     barred: str | None
+    prefix_bytes: int = 0  # of kv_bytes, what is kept for requests to come
 
 
 @attrs.define(eq=False)

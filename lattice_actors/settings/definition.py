@@ -276,6 +276,12 @@ class Settings:
         "0: 2.5 times the measured step.",
         unit="ms",
     )
+    prefix_cache_bytes: int = size(
+        1024 * MIB,
+        "What each model may keep of prompts and answers, so that the next turn or the same system "
+        "prompt is not read again; never more than a sixteenth of the memory for models. "
+        "0: nothing.",
+    )
     engine_module: str = text(
         "lattice_actors.engine.worker", "Module that is run as the engine.", hidden=True
     )

@@ -28,6 +28,8 @@ from .arguments import configuration_directory
 
 log = structlog.get_logger(__name__)
 
+PREFIX_CACHE_SHARE = 16  # one part in so many of the memory for models
+
 
 def scanner(settings: Settings) -> Callable[[], Snapshot]:
     """Return what looks for models: the one named with --model, or all below a root."""
@@ -136,6 +138,9 @@ def engines(settings: Settings, models: int) -> EnginePlan:
         target_step_ms=settings.target_itl_ms,
         max_streams=settings.max_streams_per_model,
         load_silence_s=settings.load_silence_s,
+        prefix_cache_bytes=min(
+            settings.prefix_cache_bytes, budget(settings).memory_bytes // PREFIX_CACHE_SHARE
+        ),
     )
 
 
