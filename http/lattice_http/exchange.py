@@ -15,7 +15,15 @@ from lattice_actors.generation import Finish, Usage
 from .answering import Answering, Event
 from .errors import telling
 from .gateway import Caller, Gateway, Prompted, Routed
-from .headers import Timing, header_value, ignored_params, routed_to, timing_headers, timing_text
+from .headers import (
+    Timing,
+    cache_result,
+    header_value,
+    ignored_params,
+    routed_to,
+    timing_headers,
+    timing_text,
+)
 from .openai.answers import total_usage
 
 MOST_ROUTES = 4  # models tried for one request, when each turns out to be broken
@@ -111,6 +119,9 @@ class Exchange:
             headers.append(("X-Lattice-Ignored-Params", ignored_params(request.ignored)))
         if self.routed.clamped:
             headers.append(("X-Lattice-Clamped-Params", ", ".join(self.routed.clamped)))
+        prefills = [ticket.stream.prefill for ticket in self.routed.tickets]
+        if (cache := cache_result(prefills)) is not None:
+            headers.append(("X-Lattice-Cache", cache))
         trimmed = sum(finish.trimmed_messages for finish in self.finished.values())
         if trimmed:
             headers.append(("X-Lattice-Trimmed-Messages", str(trimmed)))

@@ -7,6 +7,9 @@ from urllib.parse import quote
 
 import attrs
 
+from lattice_actors.generation import Prefill
+
+MOST_CACHE_ITEMS = 16  # of X-Lattice-Cache, for a request of many prompts
 MAX_VALUE_CHARS = 512  # proxies cap all headers together at 8 KiB or less
 
 # Everything printable in ASCII but "%", so that `urllib.parse.unquote` gives the text back.
@@ -51,6 +54,23 @@ def ignored_params(names: Iterable[str], limit: int = MAX_VALUE_CHARS) -> str:
         shown = min(shown - 1, limit // 2)
         value = ", ".join([*encoded[:shown], f"+{len(encoded) - shown}"])
     return value
+
+
+def cache_result(prefills: Iterable[Prefill | None]) -> str | None:
+    """Return the value of ``X-Lattice-Cache``, one item for each prompt; None: nothing to say.
+
+    ``hit=117/127``: so many of the prompt's tokens were in the prefix cache.
+    ``miss; first-difference=12``: none was used; the token with this index, counted from 0, is
+    the first that differs from all that was kept.
+    """
+    known = [prefill for prefill in prefills if prefill is not None and prefill.cached is not None]
+    items = [
+        f"hit={prefill.cached}/{prefill.total}"
+        if prefill.cached
+        else f"miss; first-difference={prefill.differs_at}"
+        for prefill in known
+    ]
+    return ", ".join(items[:MOST_CACHE_ITEMS]) or None
 
 
 @attrs.frozen
