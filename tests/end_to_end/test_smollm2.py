@@ -76,6 +76,42 @@ def test_a_plain_answer_says_the_same_and_where_its_time_went(sdk: openai.OpenAI
     assert 0 < sum(int(raw.headers[f"x-lattice-{part}-ms"]) for part in parts) <= total + 3
 
 
+LIBRARIAN = "You are the librarian of a small town by the sea. " * 12
+
+
+def test_a_shared_system_prompt_is_told_in_the_header_and_in_usage(sdk: openai.OpenAI) -> None:
+    def ask(question: str) -> Any:  # noqa: ANN401 - the SDK's own type
+        messages: Any = [
+            {"role": "system", "content": LIBRARIAN},
+            {"role": "user", "content": question},
+        ]
+        return sdk.chat.completions.with_raw_response.create(
+            model="auto", messages=messages, temperature=0, max_tokens=4
+        )
+
+    ask("Which book is about whales?")
+    second = ask("When do you close?")
+
+    details = second.parse().usage.prompt_tokens_details
+    total = second.parse().usage.prompt_tokens
+    assert details.cached_tokens > 100
+    assert second.headers["x-lattice-cache"] == f"hit={details.cached_tokens}/{total}"
+
+
+def test_a_stream_has_the_cache_header_too(sdk: openai.OpenAI) -> None:
+    turn: Any = [{"role": "user", "content": LIBRARIAN}]
+    values = []
+    for _ in range(2):
+        with sdk.chat.completions.with_streaming_response.create(
+            model="auto", messages=turn, temperature=0, max_tokens=4, stream=True
+        ) as answer:
+            values.append(answer.headers["x-lattice-cache"])
+            answer.read()
+
+    cached, total = map(int, values[1].removeprefix("hit=").split("/"))
+    assert cached == total - 1  # an exact repeat
+
+
 def test_an_answer_that_is_cut_off_says_length(sdk: openai.OpenAI) -> None:
     answer = sdk.chat.completions.create(model="auto", messages=STORY, max_tokens=7)
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lattice_actors.engine.frames import Gen, Refused
-from lattice_actors.engine.prompts import Prepared, PromptMaker, trimmings
+from lattice_actors.engine.prompts import Keeps, Prepared, PromptMaker, trimmings
 
 USER = {"role": "user", "content": "hello"}
 CONTEXT = 200
@@ -304,3 +304,33 @@ def test_a_shortened_answer_still_needs_room_for_a_token(maker: PromptMaker) -> 
 
     assert refusal.code == "context_length_exceeded"
     assert "1 for the answer" in refusal.text
+
+
+# --- what the prefix cache is told ----------------------------------------------------------------
+
+
+def test_the_system_prompt_ends_where_other_conversations_differ(tokenizer: Any) -> None:
+    maker = PromptMaker(tokenizer, CONTEXT, VOCAB, Keeps.SYSTEM_AND_TURN)
+    system = {"role": "system", "content": "Be kind."}
+
+    one = prepared(maker, messages=[system, USER])
+    other = prepared(maker, messages=[system, {"role": "user", "content": "What?"}])
+
+    common = tokenizer.decode(one.tokens[: one.system_tokens])
+    assert common == "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\n"
+    assert one.tokens[: one.system_tokens] == other.tokens[: other.system_tokens]
+    assert tokenizer.decode(one.tokens[one.turn_tokens :]) == "<|im_start|>assistant\n"
+
+
+@pytest.mark.parametrize("keeps", Keeps)
+def test_only_what_is_wanted_is_looked_for(tokenizer: Any, keeps: Keeps) -> None:
+    maker = PromptMaker(tokenizer, CONTEXT, VOCAB, keeps)
+    system = {"role": "system", "content": "Be kind."}
+
+    one = prepared(maker, messages=[system, USER])
+
+    assert (one.system_tokens > 0) is (keeps is not Keeps.NOTHING)
+    assert (one.turn_tokens > 0) is (keeps is Keeps.SYSTEM_AND_TURN)
+    assert prepared(maker, messages=[USER]).system_tokens == 0
+    assert prepared(maker, messages=[system]).system_tokens == 0
+    assert prepared(maker, text="hello").turn_tokens == 0

@@ -58,13 +58,20 @@ class Engine:
         return report, before
 
     def load(self, path: Path, prefill_step_tokens: int = 512) -> None:
-        self.tell(frames.Load(str(path), prefill_step_tokens, max_streams=8, target_step_ms=0.0))
+        load = frames.Load(str(path), prefill_step_tokens, 8, 0.0, prefix_cache_bytes=2**24)
+        self.tell(load)
 
     def begin(self, **fields: Any) -> int:
         self.rid += 1
         if not {"messages", "text", "tokens"} & set(fields):
             fields["messages"] = [{"role": "user", "content": "hello world"}]
-        self.tell(frames.Gen(**({"rid": self.rid, "max_tokens": 8, "temperature": 0.0} | fields)))
+        # A principal of its own: nothing is reused unless a test is about that.
+        usual: dict[str, Any] = {
+            "max_tokens": 8,
+            "temperature": 0.0,
+            "principal": f"key:{self.rid}",
+        }
+        self.tell(frames.Gen(self.rid, **(usual | fields)))
         return self.rid
 
     def answer(self, rid: int) -> tuple[str, frames.Report]:
@@ -421,3 +428,35 @@ def test_what_libraries_print_goes_to_the_log(fresh: Engine, tiny_model: Path) -
 
     assert stdout == b""
     assert not os.path.exists(f"/proc/{fresh.process.pid}")
+
+
+# --- what is reused -------------------------------------------------------------------------------
+
+
+def test_a_hit_is_told_before_the_first_text_and_counted_at_the_end(engine: Engine) -> None:
+    for expected in (False, True):
+        rid = engine.begin(text="hello " * 30, principal="key:one")
+        prompt, _ = engine.hear_until(frames.Prompt)
+        step, _ = engine.hear_until(frames.Step)
+        _, end = engine.answer(rid)
+
+        assert not step.pieces
+        assert prompt.rid == rid
+        assert prompt.cached is not None
+        assert (prompt.cached > 0) is expected
+        assert isinstance(end, frames.End)
+        assert end.cached_tokens == prompt.cached
+        assert (prompt.cached == prompt.total - 1) is expected
+
+    assert step.kv_bytes >= step.prefix_bytes > 0
+
+
+def test_what_one_key_asked_is_unknown_to_another(engine: Engine) -> None:
+    secret = "the user is hello world and nobody knows it"
+    engine.answer(engine.begin(text=secret, principal="key:one"))
+
+    engine.begin(text=secret, principal="key:two")
+    prompt, _ = engine.hear_until(frames.Prompt)
+    engine.hear_until(frames.End)
+
+    assert (prompt.cached, prompt.differs_at) == (0, 0)

@@ -11,8 +11,10 @@ from h11 import Response
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lattice_actors.generation import Prefill
 from lattice_http.headers import (
     Timing,
+    cache_result,
     header_value,
     ignored_params,
     routed_to,
@@ -127,3 +129,30 @@ def test_any_text_can_be_encoded(text: str) -> None:
     assert json.loads(encode({"a": text})) == {"a": json.loads(json.dumps(text))}
     assert isinstance(json.loads(encode_text(text).decode()), str)
     assert b"\n" not in encode(text)
+
+
+HIT, MISS = Prefill(117, 127, 117), Prefill(0, 127, 0, 12)
+
+
+@pytest.mark.parametrize(
+    ("prefills", "value"),
+    [
+        ([HIT], "hit=117/127"),
+        ([MISS], "miss; first-difference=12"),
+        ([HIT, MISS], "hit=117/127, miss; first-difference=12"),
+        ([None, HIT], "hit=117/127"),  # of one that has not begun there is nothing to say
+        ([None], None),
+        ([Prefill(5, 127)], None),  # the cache is off
+    ],
+)
+def test_the_cache_header_tells_hits_and_where_a_miss_began(
+    prefills: list[Prefill | None], value: str | None
+) -> None:
+    assert cache_result(prefills) == value
+
+
+def test_the_cache_header_of_many_prompts_stays_short() -> None:
+    value = cache_result([Prefill(0, 10**6, 0, 10**6)] * 1000)
+
+    assert value is not None
+    assert len(value) <= 600
