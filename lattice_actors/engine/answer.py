@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import attrs
+import numpy as np
 
 from .detokenizing import AnswerText
 from .frames import End, Gen, Prompt
+from .prefixes import Ids, ids_of
 from .prompts import Prepared
 from .sampling import GREEDY_BELOW, Guard, Processor, Sampler, SeededSampler, greedy
 
@@ -31,6 +33,7 @@ class Stream:
     cached_tokens: int | None = None  # of the prompt, reused at first; None: nothing looked up
     differs_at: int = 0  # index of the first token that nobody had read
     cuts: list[int] = attrs.field(factory=list[int])  # where the state is to be kept (reuse.py)
+    _prompt_ids: Ids | None = attrs.field(init=False, default=None)
     last_state: tuple[list[Any], list[int]] | None = None  # caches and tokens of a finished one
     last_token_at: float = 0.0  # monotonic: the end of the step that returned it
 
@@ -42,6 +45,15 @@ class Stream:
     def history(self) -> list[int]:
         """All tokens so far."""
         return self.prepared.tokens + self.emitted
+
+    @property
+    def ids(self) -> Ids:
+        """`history`, to be compared."""
+        if self._prompt_ids is None:
+            self._prompt_ids = ids_of(self.prepared.tokens)
+        if not self.emitted:
+            return self._prompt_ids
+        return np.concatenate([self._prompt_ids, ids_of(self.emitted)])
 
     @property
     def read(self) -> int:

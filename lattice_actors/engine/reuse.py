@@ -31,6 +31,7 @@ from .answer import Stream
 from .prefixes import Entry, Ids, Kind, Prefixes, common_prefix, ids_of
 
 LEAST_HIT = 8  # tokens; fewer are read faster than they are fetched
+COPIES_A_TOKEN = 16  # tokens whose state is copied at most, to save reading one
 LEAST_KEPT = 16  # tokens; what templates begin with is shared by everybody and worth nothing
 LEAST_SYSTEM = 32  # tokens of a system prompt that is kept for itself
 MOST_SUSPECTED = 2  # failed steps right after a reuse, until the cache is switched off
@@ -87,7 +88,7 @@ class Reuse:
 
     def unread(self, stream: Stream) -> int:
         """Return how many tokens of a new stream's prompt will have to be read."""
-        ids = ids_of(stream.prepared.tokens)
+        ids = stream.ids
         kept = self._prefixes.match(stream.gen.principal, ids).length if self.on else 0
         return len(ids) - kept
 
@@ -98,12 +99,12 @@ class Reuse:
         return stream.waits
 
     def _waits(self, stream: Stream, live: Iterable[Stream], least: int) -> bool:
-        history = ids_of(stream.history)
+        history = stream.ids
         kept: int | None = None
         for other in self._kin(stream, live):
             if other.decoding:
                 continue
-            shared = min(common_prefix(history, ids_of(other.history)), len(history) - 1)
+            shared = min(common_prefix(history, other.ids), len(history) - 1)
             if self.cuttable:
                 reached, there = shared, min(shared, other.read)
             else:
@@ -130,15 +131,16 @@ class Reuse:
         return found
 
     def _find(self, stream: Stream, live: Iterable[Stream], source: Source) -> Found:
-        principal, history = stream.gen.principal, ids_of(stream.history)
+        principal, history = stream.gen.principal, stream.ids
         match = self._prefixes.match(principal, history)
         length, differs_at, best = match.length, match.differs_at, None
         for other in self._kin(stream, live) if self.cuttable else ():
-            common = common_prefix(history, ids_of(other.history[: other.read]))
+            common = common_prefix(history, other.ids[: other.read])
             differs_at = max(differs_at, common)
-            # A little more than what is kept is not worth a copy of its own.
-            if min(common, len(history) - 1) >= length + LEAST_HIT:
-                length, best = min(common, len(history) - 1), other
+            usable = min(common, len(history) - 1)
+            # All that the other one has read is copied for it.
+            if usable - length >= max(LEAST_HIT, other.read // COPIES_A_TOKEN):
+                length, best = usable, other
         if best is not None:
             state, read = source.extract_cache([best.uid])[best.uid]
             length = min(length, common_prefix(history, ids_of(read)))
