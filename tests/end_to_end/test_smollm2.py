@@ -99,11 +99,10 @@ def test_a_shared_system_prompt_is_told_in_the_header_and_in_usage(sdk: openai.O
 
 
 def test_a_stream_has_the_cache_header_too(sdk: openai.OpenAI) -> None:
-    turn: Any = [{"role": "user", "content": LIBRARIAN}]
     values = []
     for _ in range(2):
         with sdk.chat.completions.with_streaming_response.create(
-            model="auto", messages=turn, temperature=0, max_tokens=4, stream=True
+            model="auto", messages=PARIS, temperature=0, max_tokens=4, stream=True
         ) as answer:
             values.append(answer.headers["x-lattice-cache"])
             answer.read()
