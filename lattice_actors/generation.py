@@ -45,6 +45,10 @@ class Sampling:
     top_k: int = 0  # 0 is off
     min_p: float = 0.0  # [0, 1]; 0 is off
     seed: int | None = None
+    presence_penalty: float = 0.0  # [-2, 2]; of the answer's tokens, as is the next
+    frequency_penalty: float = 0.0  # [-2, 2]
+    repetition_penalty: float = 1.0  # > 0; of the tokens of prompt and answer; 1 is off
+    logit_bias: tuple[tuple[int, float], ...] = ()  # what is added to the logits of tokens
 
 
 @attrs.frozen

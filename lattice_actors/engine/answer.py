@@ -8,6 +8,7 @@ import attrs
 
 from .detokenizing import AnswerText
 from .frames import End, Gen
+from .penalties import processors_of
 from .prompts import Prepared
 from .sampling import GREEDY_BELOW, Guard, Processor, Sampler, SeededSampler, greedy
 
@@ -35,6 +36,10 @@ class Stream:
     def error(self) -> Exception | None:
         """The first thing a sampler or processor of this stream raised."""
         return next((guard.error for guard in self.guards if guard.error), None)
+
+    def steering(self) -> list[Processor]:
+        """Return what works on its logits, in order; anew for each generator."""
+        return [*self.processors, *processors_of(self.gen, len(self.prepared.tokens))]
 
     def sampler(self) -> Sampler:
         """Return a sampler that goes on after the emitted tokens."""

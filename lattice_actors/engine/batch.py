@@ -190,7 +190,7 @@ class Batch:
 
     def _insert(self, stream: Stream) -> None:
         sampler = stream.sampler()
-        stream.guards = [Guard(call) for call in stream.processors]
+        stream.guards = [Guard(call) for call in stream.steering()]
         processors: list[Processor] = list(stream.guards)
         # The shared greedy function stays bare: a batch of one function is sampled in one call.
         if sampler is not greedy:

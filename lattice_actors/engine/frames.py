@@ -56,6 +56,10 @@ class Gen(Frame, frozen=True, tag="gen"):
     trim: bool = False
     trim_buffer: int = 8
     shorten: bool = False  # lower max_tokens to what the context leaves, instead of refusing
+    presence_penalty: float = 0.0  # 0 is off, as is frequency_penalty 0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0  # 1 is off
+    logit_bias: dict[int, float] = {}  # by token; checked by the worker against the vocabulary
 
 
 class Cancel(Frame, frozen=True, tag="cancel"):

@@ -376,6 +376,10 @@ def _gen(rid: int, job: Job) -> frames.Gen:
         trim=job.trim,
         trim_buffer=job.trim_buffer,
         shorten=job.shorten,
+        presence_penalty=sampling.presence_penalty,
+        frequency_penalty=sampling.frequency_penalty,
+        repetition_penalty=sampling.repetition_penalty,
+        logit_bias=dict(sampling.logit_bias),
     )
     match job.prompt:
         case Chat(messages, options):

@@ -73,6 +73,7 @@ class PromptMaker:
         """Return what may enter the batch, or the refusal to send; never raises."""
         try:
             _check_sampling(gen)
+            self._check_bias(gen)
             return self._prepare(gen)
         except _Refusal as refusal:
             return Refused(gen.rid, refusal.code, str(refusal), refusal.param)
@@ -91,6 +92,14 @@ class PromptMaker:
         if len(tokens) > self._room(gen):
             raise self._too_long(gen, len(tokens), "prompt")
         return Prepared(self._shortened(gen, tokens), tokens, seed)
+
+    def _check_bias(self, gen: Gen) -> None:
+        for token, bias in gen.logit_bias.items():
+            if not 0 <= token < self.vocab:
+                text = f"token {token} is none of the model's; they go from 0 to {self.vocab - 1}"
+                raise _Refusal("invalid_token", text, "logit_bias")
+            if not math.isfinite(bias):
+                raise _Refusal("invalid_value", "a bias must be finite", "logit_bias")
 
     # --- the three kinds of prompt -------------------------------------------------------------
 
@@ -242,6 +251,9 @@ def _check_sampling(gen: Gen) -> None:
         ("top_p", 0 < gen.top_p <= 1),
         ("top_k", gen.top_k >= 0),
         ("min_p", 0 <= gen.min_p <= 1),
+        ("presence_penalty", math.isfinite(gen.presence_penalty)),
+        ("frequency_penalty", math.isfinite(gen.frequency_penalty)),
+        ("repetition_penalty", 0 < gen.repetition_penalty < math.inf),
     ):
         if not fine:
             raise _Refusal("invalid_value", f"{name} is out of range", name)

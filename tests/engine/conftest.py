@@ -21,7 +21,11 @@ from tokenizers.models import BPE
 
 from lattice_actors.engine import blas
 
-blas.prepare()  # before any test module imports mlx
+blas.prepare()  # before anything imports mlx
+
+import mlx_lm  # noqa: E402
+
+from tests.engine.batches import PROMPTS, Loaded, alone  # noqa: E402
 
 Matrix = npt.NDArray[np.float32]
 
@@ -142,3 +146,15 @@ def make_tiny_model() -> Callable[..., Path]:
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One tiny model directory for the whole session; nobody may change its files."""
     return _write_tiny_model(tmp_path_factory.mktemp("models") / "tiny-llama")
+
+
+@pytest.fixture(scope="session")
+def loaded(tiny_model: Path) -> Loaded:
+    model, tokenizer, *_ = mlx_lm.load(str(tiny_model))
+    return Loaded(model, tokenizer, sorted(tokenizer.eos_token_ids))
+
+
+@pytest.fixture(scope="session")
+def solo(loaded: Loaded) -> dict[int, str]:
+    """The greedy answer of each prompt, alone in the engine."""
+    return {rid: alone(loaded, rid) for rid in PROMPTS}

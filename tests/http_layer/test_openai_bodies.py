@@ -282,6 +282,14 @@ def test_max_completion_tokens_is_the_newer_name() -> None:
         ({"n": 0}, "n"),
         ({"tools": {}}, "tools"),
         ({"logit_bias": []}, "logit_bias"),
+        ({"logit_bias": {"12": 101}}, "logit_bias[...]"),
+        ({"logit_bias": {"12": "x"}}, "logit_bias[...]"),
+        ({"logit_bias": {"a": 1}}, "logit_bias"),
+        ({"logit_bias": {"-1": 1}}, "logit_bias"),
+        ({"logit_bias": dict.fromkeys(map(str, range(1025)), 1)}, "logit_bias"),
+        ({"presence_penalty": 2.1}, "presence_penalty"),
+        ({"frequency_penalty": "1"}, "frequency_penalty"),
+        ({"repetition_penalty": 0}, "repetition_penalty"),
         ({"response_format": "json"}, "response_format"),
         ({"response_format": {}}, "response_format.type"),
         ({"chat_template_kwargs": []}, "chat_template_kwargs"),
@@ -327,10 +335,6 @@ def test_a_huge_wrong_value_is_not_quoted() -> None:
         ({"function_call": {"name": "f"}}, "function_call"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
         ({"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format"),
-        ({"presence_penalty": 0.5}, "presence_penalty"),
-        ({"frequency_penalty": -1}, "frequency_penalty"),
-        ({"repetition_penalty": 1.1}, "repetition_penalty"),
-        ({"logit_bias": {"50256": -100}}, "logit_bias"),
         ({"suffix": "x"}, "suffix"),
         ({"echo": True}, "echo"),
         ({"audio": {"voice": "alloy", "format": "wav"}}, "audio"),
@@ -549,6 +553,20 @@ def test_the_caller_wins_over_the_profile() -> None:
     assert chat().sampling(defaults) == defaults
     said = chat(temperature=0, top_p=1, top_k=0, min_p=0, seed=0).sampling(defaults)
     assert said == Sampling(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, seed=0)
+
+
+def test_penalties_and_bias_reach_the_sampling() -> None:
+    sampling = chat(
+        presence_penalty=0.5,
+        frequency_penalty=-1,
+        repetition_penalty=1.1,
+        logit_bias={"50256": -100, "7": 2.5},
+    ).sampling(Sampling())
+
+    assert (sampling.presence_penalty, sampling.frequency_penalty) == (0.5, -1.0)
+    assert sampling.repetition_penalty == 1.1
+    assert sampling.logit_bias == ((50256, -100.0), (7, 2.5))
+    assert chat(logit_bias={}, presence_penalty=0).sampling(Sampling()) == Sampling()
 
 
 @pytest.mark.parametrize("top_p", [0, 1e-9])

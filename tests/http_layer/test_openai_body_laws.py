@@ -56,7 +56,10 @@ FULL_CHAT: dict[str, Any] = {
     "functions": [],
     "function_call": "auto",
     "response_format": {"type": "text"},
-    "logit_bias": {},
+    "presence_penalty": 1,
+    "frequency_penalty": -0.5,
+    "repetition_penalty": 1.1,
+    "logit_bias": {"5": 1},
     "logprobs": False,
     "top_logprobs": 0,
     "modalities": ["text"],
@@ -152,6 +155,7 @@ def test_any_value_anywhere_in_a_chat_gives_a_request_or_names_a_field(
         template_options=dict(prompt.template_options),
         seed=request.seed,
         stop=list(request.stop),
+        logit_bias=dict(request.logit_bias),
     )
     assert decode_command(encode(command)[4:]) == command  # the engine can be told
 
