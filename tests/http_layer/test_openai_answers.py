@@ -73,12 +73,15 @@ def readable(text: str) -> str:
 
 
 def test_a_chat_completion_is_one_to_the_sdk() -> None:
-    body = chat_completion(new_chat_id(), 99, "m", "Paris", FinishReason.STOP, USAGE)
+    texts = [("Paris", FinishReason.STOP), ("Rome", FinishReason.LENGTH)]
+    body = chat_completion(new_chat_id(), 99, "m", texts, USAGE)
 
     answer = ChatCompletion.model_validate(body, strict=True)
 
     assert answer.choices[0].message.content == "Paris"
     assert answer.choices[0].finish_reason == "stop"
+    assert [choice.index for choice in answer.choices] == [0, 1]
+    assert answer.choices[1].message.content == "Rome"
     assert answer.usage is not None
     assert answer.usage.model_dump(exclude_none=True) == USAGE_OBJECT
     assert body["id"].removeprefix("chatcmpl_").isalnum()
@@ -99,7 +102,7 @@ def test_a_text_completion_has_a_choice_for_each_prompt() -> None:
 
 
 def test_an_answer_that_was_cut_off_never_looks_whole() -> None:
-    body = chat_completion("x", 0, "m", "Par", FinishReason.CANCELLED, USAGE)
+    body = chat_completion("x", 0, "m", [("Par", FinishReason.CANCELLED)], USAGE)
 
     assert body["choices"][0]["finish_reason"] == "length"
 
@@ -110,8 +113,16 @@ def test_ids_are_not_used_twice() -> None:
 
 
 def test_usage_of_several_prompts_is_their_sum() -> None:
-    assert total_usage([USAGE, Usage(1, 2, 0)]) == Usage(8, 5, 5)
+    assert total_usage({0: USAGE, 1: Usage(1, 2, 0)}) == Usage(8, 5, 5)
     assert usage_object(USAGE) == USAGE_OBJECT
+
+
+def test_a_prompt_with_several_answers_is_counted_once() -> None:
+    again = Usage(7, 2, cached_tokens=6)
+    other = Usage(1, 4)
+
+    assert total_usage({1: again, 0: USAGE, 3: other, 2: other}, n=2) == Usage(8, 13, 5)
+    assert total_usage({1: again}, n=2) == Usage(7, 2, 6)  # the first has not ended yet
 
 
 # --- streams ------------------------------------------------------------------------------------
@@ -128,6 +139,31 @@ def test_a_chat_stream_from_beginning_to_end() -> None:
         chunk({}, "stop"),
     ]
     for frame in frames:
+        ChatCompletionChunk.model_validate_json(frame[6:], strict=True)
+
+
+def test_each_answer_of_a_chat_stream_has_its_role_once() -> None:
+    encoder = ChunkEncoder("chatcmpl_1", 99, "m", choices=3)
+
+    frames = [
+        encoder.delta("a", 1),
+        encoder.delta("b", 0),
+        encoder.delta("c", 1),
+        encoder.finish(FinishReason.STOP, 2),
+        encoder.finish(FinishReason.LENGTH, 1),
+        encoder.error(ERROR, 0),
+    ]
+
+    choices = [payload(frame)["choices"][0] for frame in frames]
+    assert [(each["index"], each["delta"], each["finish_reason"]) for each in choices] == [
+        (1, {"role": "assistant", "content": "a"}, None),
+        (0, {"role": "assistant", "content": "b"}, None),
+        (1, {"content": "c"}, None),
+        (2, {"role": "assistant", "content": ""}, "stop"),
+        (1, {}, "length"),
+        (0, {}, "error"),
+    ]
+    for frame in frames[:-1]:
         ChatCompletionChunk.model_validate_json(frame[6:], strict=True)
 
 

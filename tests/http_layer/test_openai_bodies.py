@@ -324,8 +324,8 @@ def test_a_huge_wrong_value_is_not_quoted() -> None:
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"n": 2}, "n"),
         ({"best_of": 2}, "best_of"),
+        ({"n": 3, "best_of": 5}, "best_of"),
         ({"logprobs": True}, "logprobs"),
         ({"top_logprobs": 3}, "top_logprobs"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
@@ -535,8 +535,23 @@ def test_so_many_prompts_are_taken(count: int) -> None:
     assert len(completion(prompt=[[1]] * count).prompts) == count
 
 
+def test_several_answers_to_each_prompt_are_bounded_in_all() -> None:
+    assert completion(prompt=["a"] * 8, n=16).n == 16
+    error = refused(parse_completion, json.dumps({"prompt": ["a"] * 9, "n": 15}).encode())
+    assert error.param == "n"
+    assert "128" in error.message
+
+
+def test_the_limit_of_answers_says_its_number() -> None:
+    assert chat(n=16).n == 16
+    assert chat(n=2, best_of=2).n == 2
+    error = refused(parse_chat, json.dumps({"messages": HELLO, "n": 17}).encode())
+    assert error.param == "n"
+    assert "16" in error.message
+
+
 @pytest.mark.parametrize(
-    "fields", [{"logprobs": 0}, {"logprobs": 5}, {"logprobs": True}, {"echo": True}, {"n": 2}]
+    "fields", [{"logprobs": 0}, {"logprobs": 5}, {"logprobs": True}, {"echo": True}]
 )
 def test_completions_refuse_by_name_too(fields: dict[str, Any]) -> None:
     error = refused(parse_completion, json.dumps({"prompt": "x", **fields}).encode())

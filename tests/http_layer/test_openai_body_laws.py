@@ -50,7 +50,7 @@ FULL_CHAT: dict[str, Any] = {
     "stream_options": {"include_usage": True},
     "queue": {"priority": 1, "max_queue_wait_ms": "5", "deadline_ms": 5},
     "swarm": {},
-    "n": 1,
+    "n": 2,
     "tools": [],
     "tool_choice": "auto",
     "functions": [],

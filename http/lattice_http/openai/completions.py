@@ -38,7 +38,7 @@ _LISTS: msgspec.json.Decoder[list[list[int]]] = msgspec.json.Decoder(list[TokenI
 
 @attrs.frozen(kw_only=True)
 class CompletionRequest(ModelRequest):
-    """Each prompt is one choice of the answer, in this order."""
+    """Each prompt is `n` choices of the answer, in this order."""
 
     prompts: tuple[Text | Tokens, ...]
 
@@ -58,7 +58,10 @@ def parse_completion(body: bytes, headers: Headers, unix_now: float) -> Completi
     if form.logprobs is not None and form.logprobs is not False:
         raise unsupported("logprobs")
     shared = shared_fields(form, sent, headers, unix_now)
-    return CompletionRequest(prompts=_prompts(form.prompt), **shared)
+    prompts = _prompts(form.prompt)
+    if len(prompts) * shared["n"] > MAX_PROMPTS:
+        raise wrong("n", f"more than {MAX_PROMPTS} answers: {len(prompts)} prompts x {form.n}")
+    return CompletionRequest(prompts=prompts, **shared)
 
 
 def _prompts(raw: Raw) -> tuple[Text | Tokens, ...]:

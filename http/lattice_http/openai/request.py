@@ -31,6 +31,7 @@ from .wishes import Headers, QueueBody, Wishes, read_wishes
 MAX_MODEL_CHARS = 4096  # a priority list of a hundred long names
 MAX_STOP_CHARS = 1024
 MAX_TOKENS = 2**31
+MAX_CHOICES = 16  # `n`: each is a ticket of its own
 MAX_BIASES = 1024  # tokens; each is work in every step of the answer
 SMALLEST_TOP_P = 1e-6  # below the likeliest token's share in any vocabulary: only it is left
 
@@ -39,7 +40,7 @@ Repetition = Annotated[float, Meta(ge=0.01, le=100)]
 Bias = Annotated[float, Meta(ge=-100, le=100)]
 StopText = Annotated[str, Meta(min_length=1, max_length=MAX_STOP_CHARS)]
 TokenLimit = Annotated[int, Meta(ge=1, le=MAX_TOKENS)]
-Choices = Annotated[int, Meta(ge=1, le=2**31)]
+Choices = Annotated[int, Meta(ge=1, le=MAX_CHOICES)]
 
 
 _BIAS: msgspec.json.Decoder[dict[str, Bias]] = msgspec.json.Decoder(dict[str, Bias])
@@ -75,12 +76,12 @@ class ModelBody(msgspec.Struct, frozen=True, kw_only=True):
     frequency_penalty: Penalty | None = None
     repetition_penalty: Repetition | None = None
     logit_bias: Raw = Raw()
+    n: Choices | None = None
+    best_of: Annotated[int, Meta(ge=1, le=2**31)] | None = None
     queue: QueueBody | None = None
     swarm: Raw = Raw()
 
     # Known, and not honoured yet: neutral values pass, others are refused (`_refuse_shared`).
-    n: Choices | None = None
-    best_of: Choices | None = None
     suffix: str | None = None
     echo: bool | None = None
     response_format: ResponseFormat | None = None
@@ -106,6 +107,7 @@ class ModelRequest:
     repetition_penalty: float = 1.0
     logit_bias: tuple[tuple[int, float], ...] = ()
     stop: tuple[str, ...] = ()
+    n: int = 1  # answers to each prompt
     stream: bool = False
     include_usage: bool = False  # the stream ends with a chunk of usage
     wishes: Wishes = attrs.field(factory=Wishes)
@@ -158,6 +160,7 @@ def shared_fields(
         "repetition_penalty": body.repetition_penalty or 1.0,
         "logit_bias": _bias(body.logit_bias),
         "stop": (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ()),
+        "n": body.n or 1,
         "stream": bool(body.stream),
         "include_usage": bool(body.stream_options and body.stream_options.include_usage),
         "wishes": read_wishes(body.queue, headers, unix_now),
@@ -183,9 +186,8 @@ def _bias(raw: Raw) -> tuple[tuple[int, float], ...]:
 
 
 def _refuse_shared(body: ModelBody) -> None:
-    for name in ("n", "best_of"):
-        if getattr(body, name) not in (None, 1):
-            raise unsupported(name)
+    if body.best_of not in (None, body.n or 1):  # as many as are returned: nothing to choose
+        raise unsupported("best_of")
     if body.suffix:
         raise unsupported("suffix")
     if body.echo:
