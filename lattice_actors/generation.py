@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -59,6 +59,7 @@ class Job:
     max_tokens: int  # ceiling of generated tokens, >= 1
     shorten: bool = False  # max_tokens was not asked for: less is fine where the context ends
     sampling: Sampling = Sampling()
+    logprobs: int | None = None  # tell them, with so many likeliest tokens; None: do not
     stop: tuple[str, ...] = ()
     context_tokens: int | None = None  # prompt + max_tokens + trim_buffer must fit; None: model's
     trim: bool = False  # over budget: drop the oldest turns instead of refusing
@@ -91,11 +92,21 @@ class Prefill:
 
 
 @attrs.frozen
+class TokenLogprob:
+    """A token of an answer: how likely the model found it, and what it found the likeliest."""
+
+    token: bytes  # need not be whole characters
+    logprob: float  # natural, of the model alone: before penalties, grammar and temperature
+    top: Sequence[tuple[bytes, float]] = ()  # the likeliest first
+
+
+@attrs.frozen
 class Delta:
     """The next piece of the answer. `tokens` may be 0 when text was held back and flushed."""
 
     text: str
     tokens: int = 1
+    logprobs: tuple[TokenLogprob, ...] = ()  # where the job asks; of an end of sequence none
 
 
 @attrs.frozen

@@ -158,6 +158,7 @@ class Gateway:
                     max_tokens=max_tokens,
                     shorten=request.max_tokens is None,
                     sampling=_with_seed_of(sampling, number),
+                    logprobs=request.logprobs,
                     stop=request.stop,
                     context_tokens=context,
                     trim=settings.context_over_budget == "trim",

@@ -60,6 +60,7 @@ class Gen(Frame, frozen=True, tag="gen"):
     frequency_penalty: float = 0.0
     repetition_penalty: float = 1.0  # 1 is off
     logit_bias: dict[int, float] = {}  # by token; checked by the worker against the vocabulary
+    logprobs: int | None = None  # so many likeliest tokens beside each; None: none of it
 
 
 class Cancel(Frame, frozen=True, tag="cancel"):
@@ -120,12 +121,21 @@ class Prompt(Frame, frozen=True, tag="prompt"):
     total: int
 
 
+class TokenLogprob(Frame, frozen=True):
+    """How likely the model found a token, and which it found the likeliest."""
+
+    token: bytes  # need not be whole characters
+    logprob: float
+    top: list[tuple[bytes, float]]
+
+
 class Piece(Frame, frozen=True):
     """Text of one stream from one step."""
 
     rid: int
     text: str
     tokens: int
+    logprobs: list[TokenLogprob] = []  # of these tokens, where they were asked for
 
 
 class Step(Frame, frozen=True, tag="step"):
@@ -151,6 +161,7 @@ class End(Frame, frozen=True, tag="end"):
     tokens: int = 0
     ghost_tokens: int = 0  # decoded after the reader thread had taken the Cancel
     trimmed_messages: int = 0
+    logprobs: list[TokenLogprob] = []  # of the last piece, less an end-of-sequence token
 
 
 class Refused(Frame, frozen=True, tag="refused"):

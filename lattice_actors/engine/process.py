@@ -36,6 +36,7 @@ from lattice_actors.generation import (
     FinishReason,
     Job,
     Text,
+    TokenLogprob,
     Tokens,
     Usage,
 )
@@ -322,7 +323,7 @@ class EngineProcess:
             stream = self.streams.get(piece.rid)
             if stream is None:
                 self.stray_frames += 1
-            elif not stream.push(Delta(piece.text, piece.tokens)):
+            elif not stream.push(_delta(piece)):
                 self._send(frames.Cancel(piece.rid))  # its reader is too slow, or gone
 
     def _end(self, end: frames.End) -> None:
@@ -332,7 +333,7 @@ class EngineProcess:
             self.stray_frames += 1
             return
         if end.text or end.tokens:
-            stream.push(Delta(end.text, end.tokens))
+            stream.push(_delta(end))
         usage = Usage(end.prompt_tokens, end.completion_tokens, end.cached_tokens)
         try:
             reason = FinishReason(end.reason)
@@ -380,6 +381,7 @@ def _gen(rid: int, job: Job) -> frames.Gen:
         frequency_penalty=sampling.frequency_penalty,
         repetition_penalty=sampling.repetition_penalty,
         logit_bias=dict(sampling.logit_bias),
+        logprobs=job.logprobs,
     )
     match job.prompt:
         case Chat(messages, options):
@@ -389,6 +391,13 @@ def _gen(rid: int, job: Job) -> frames.Gen:
             return msgspec.structs.replace(frame, text=text)
         case Tokens(ids):
             return msgspec.structs.replace(frame, tokens=list(ids))
+
+
+def _delta(said: frames.Piece | frames.End) -> Delta:
+    if not said.logprobs:
+        return Delta(said.text, said.tokens)
+    told = tuple(TokenLogprob(each.token, each.logprob, each.top) for each in said.logprobs)
+    return Delta(said.text, said.tokens, told)
 
 
 def _died(returncode: int | None) -> str:

@@ -140,3 +140,47 @@ def test_more_answers_than_places_are_all_given(
 
     assert "choices" in answer.json(), answer.text
     assert len(answer.json()["choices"]) == 9
+
+
+# --- log-probabilities ----------------------------------------------------------------------------
+
+
+def test_a_chat_tells_how_likely_its_tokens_were(sdk: openai.OpenAI) -> None:
+    asked: Any = {"model": "tiny", "messages": HELLO, "logprobs": True, "top_logprobs": 3, **WARM}
+    whole = sdk.chat.completions.create(**asked).choices[0]
+    streamed = [chunk.choices[0] for chunk in sdk.chat.completions.create(**asked, stream=True)]
+
+    assert whole.logprobs is not None
+    assert whole.logprobs.content is not None
+    assert len(whole.logprobs.content) == 12
+    spelled = b"".join(bytes(each.bytes or ()) for each in whole.logprobs.content)
+    assert spelled.decode().lstrip() == whole.message.content  # mlx-lm drops a leading space
+    for each in whole.logprobs.content:
+        assert len(each.top_logprobs) == 3
+        assert each.logprob <= each.top_logprobs[0].logprob <= 0
+    entries = [
+        entry for choice in streamed if choice.logprobs for entry in choice.logprobs.content or ()
+    ]
+    assert [(each.token, each.bytes) for each in entries] == [
+        (each.token, each.bytes) for each in whole.logprobs.content
+    ]
+    assert [each.logprob for each in entries] == pytest.approx(
+        [each.logprob for each in whole.logprobs.content], abs=1e-3
+    )
+
+
+def test_a_completion_tells_it_in_the_old_form(sdk: openai.OpenAI) -> None:
+    choice = sdk.completions.create(model="tiny", prompt="hello", logprobs=2, **WARM).choices[0]
+
+    assert choice.logprobs is not None
+    assert "".join(choice.logprobs.tokens or ()) == choice.text
+    assert choice.logprobs.text_offset == [
+        len("".join((choice.logprobs.tokens or [])[:place])) for place in range(12)
+    ]
+    assert len(choice.logprobs.top_logprobs or ()) == 12
+
+
+def test_who_does_not_ask_is_told_nothing(sdk: openai.OpenAI) -> None:
+    answer = sdk.chat.completions.create(model="tiny", messages=HELLO, **WARM)
+
+    assert answer.choices[0].logprobs is None

@@ -326,8 +326,6 @@ def test_a_huge_wrong_value_is_not_quoted() -> None:
     [
         ({"best_of": 2}, "best_of"),
         ({"n": 3, "best_of": 5}, "best_of"),
-        ({"logprobs": True}, "logprobs"),
-        ({"top_logprobs": 3}, "top_logprobs"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice"),
@@ -542,6 +540,35 @@ def test_several_answers_to_each_prompt_are_bounded_in_all() -> None:
     assert "128" in error.message
 
 
+def test_logprobs_are_asked_for_in_two_ways() -> None:
+    assert chat().logprobs is None
+    assert chat(logprobs=True).logprobs == 0
+    assert chat(logprobs=True, top_logprobs=20).logprobs == 20
+    assert completion(prompt="x", logprobs=5).logprobs == 5
+    assert completion(prompt="x", logprobs=0).logprobs == 0
+    assert completion(prompt="x", logprobs=False).logprobs is None
+
+
+@pytest.mark.parametrize(
+    ("parse", "fields", "param"),
+    [
+        (parse_chat, {"top_logprobs": 3}, "top_logprobs"),
+        (parse_chat, {"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+        (parse_chat, {"logprobs": 5}, "logprobs"),
+        (parse_completion, {"logprobs": 6}, "logprobs"),
+        (parse_completion, {"logprobs": True}, "logprobs"),
+    ],
+)
+def test_logprobs_in_the_wrong_way_are_named(
+    parse: Any,  # noqa: ANN401 - one of two functions
+    fields: dict[str, Any],
+    param: str,
+) -> None:
+    body = {"messages": HELLO, "prompt": "x", **fields}
+
+    assert refused(parse, json.dumps(body).encode()).param == param
+
+
 def test_the_limit_of_answers_says_its_number() -> None:
     assert chat(n=16).n == 16
     assert chat(n=2, best_of=2).n == 2
@@ -550,9 +577,7 @@ def test_the_limit_of_answers_says_its_number() -> None:
     assert "16" in error.message
 
 
-@pytest.mark.parametrize(
-    "fields", [{"logprobs": 0}, {"logprobs": 5}, {"logprobs": True}, {"echo": True}]
-)
+@pytest.mark.parametrize("fields", [{"echo": True}, {"suffix": "x"}])
 def test_completions_refuse_by_name_too(fields: dict[str, Any]) -> None:
     error = refused(parse_completion, json.dumps({"prompt": "x", **fields}).encode())
 

@@ -60,8 +60,8 @@ FULL_CHAT: dict[str, Any] = {
     "frequency_penalty": -0.5,
     "repetition_penalty": 1.1,
     "logit_bias": {"5": 1},
-    "logprobs": False,
-    "top_logprobs": 0,
+    "logprobs": True,
+    "top_logprobs": 3,
     "modalities": ["text"],
     "audio": None,
     "prediction": None,
@@ -71,7 +71,7 @@ FULL_CHAT: dict[str, Any] = {
 FULL_COMPLETION: dict[str, Any] = {
     "model": "auto",
     "prompt": ["a", "b"],
-    "logprobs": None,
+    "logprobs": 2,
     "stop": None,
     "queue": {"priority": 1},
 }

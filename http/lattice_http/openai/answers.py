@@ -16,6 +16,8 @@ from lattice_actors.generation import FinishReason, Usage
 from lattice_http import sse
 from lattice_http.json_bytes import encode, encode_text
 
+from .logprobs import TextLogprobs, Told, chat_logprobs
+
 _REASONS = {
     FinishReason.STOP: "stop",
     FinishReason.LENGTH: "length",
@@ -61,22 +63,31 @@ def total_usage(usages: Mapping[int, Usage], n: int = 1) -> Usage:
     return Usage(prompt, completion, cached)
 
 
+@attrs.frozen
+class Whole:
+    """One choice of an answer."""
+
+    text: str
+    reason: FinishReason
+    logprobs: Told | None = None  # None: nobody asked
+
+
 def chat_completion(
     answer_id: str,
     created: int,
     model: str,
-    texts: Sequence[tuple[str, FinishReason]],
+    answers: Sequence[Whole],
     usage: Usage,
 ) -> dict[str, Any]:
     """Return a whole ``chat.completion`` with these choices; *created* is Unix time."""
     choices = [
         {
             "index": index,
-            "message": {"role": "assistant", "content": text, "refusal": None},
-            "logprobs": None,
-            "finish_reason": _REASONS[reason],
+            "message": {"role": "assistant", "content": answer.text, "refusal": None},
+            "logprobs": None if answer.logprobs is None else chat_logprobs(answer.logprobs),
+            "finish_reason": _REASONS[answer.reason],
         }
-        for index, (text, reason) in enumerate(texts)
+        for index, answer in enumerate(answers)
     ]
     return {
         "id": answer_id,
@@ -92,13 +103,18 @@ def text_completion(
     answer_id: str,
     created: int,
     model: str,
-    texts: Sequence[tuple[str, FinishReason]],
+    answers: Sequence[Whole],
     usage: Usage,
 ) -> dict[str, Any]:
     """Return a whole ``text_completion`` with these choices."""
     choices = [
-        {"text": text, "index": index, "logprobs": None, "finish_reason": _REASONS[reason]}
-        for index, (text, reason) in enumerate(texts)
+        {
+            "text": answer.text,
+            "index": index,
+            "logprobs": None if answer.logprobs is None else TextLogprobs().next(answer.logprobs),
+            "finish_reason": _REASONS[answer.reason],
+        }
+        for index, answer in enumerate(answers)
     ]
     return {
         "id": answer_id,
@@ -169,8 +185,13 @@ class ChunkEncoder(_Frames):
             for index in range(self.choices)
         ]
 
-    def delta(self, text: str, index: int = 0) -> bytes:
+    def delta(self, text: str, index: int = 0, logprobs: Told = ()) -> bytes:
         """Return the next piece of the answer *index*."""
+        if logprobs:
+            role = {"role": "assistant"} if index in self._silent else {}
+            self._silent.discard(index)
+            choice = self._choice(index, {**role, "content": text})
+            return self._frame({"choices": [choice | {"logprobs": chat_logprobs(logprobs)}]})
         if index in self._silent:
             self._silent.discard(index)
             first = self._choice(index, {"role": "assistant", "content": ""})
@@ -199,6 +220,7 @@ class TextChunkEncoder(_Frames):
 
     choices: int = 1
     _parts: list[tuple[bytes, bytes]] = attrs.field(init=False)
+    _logprobs: dict[int, TextLogprobs] = attrs.field(init=False, factory=dict[int, TextLogprobs])
 
     def __attrs_post_init__(self) -> None:
         self._kind = "text_completion"
@@ -206,8 +228,13 @@ class TextChunkEncoder(_Frames):
             self._split(self._choice(index, None), "text") for index in range(self.choices)
         ]
 
-    def delta(self, text: str, index: int = 0) -> bytes:
+    def delta(self, text: str, index: int = 0, logprobs: Told = ()) -> bytes:
         """Return the next piece of the answer *index*."""
+        if logprobs:
+            choice = self._choice(index, None)
+            told = self._logprobs.setdefault(index, TextLogprobs()).next(logprobs)
+            choice |= {"text": text, "logprobs": told}
+            return self._frame({"choices": [choice]})
         prefix, suffix = self._parts[index]
         return prefix + encode_text(text) + suffix
 

@@ -108,6 +108,7 @@ class ModelRequest:
     logit_bias: tuple[tuple[int, float], ...] = ()
     stop: tuple[str, ...] = ()
     n: int = 1  # answers to each prompt
+    logprobs: int | None = None  # tell them, with so many likeliest tokens beside each
     stream: bool = False
     include_usage: bool = False  # the stream ends with a chunk of usage
     wishes: Wishes = attrs.field(factory=Wishes)

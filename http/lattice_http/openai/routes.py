@@ -11,7 +11,7 @@ from quart import Blueprint, Response, request
 
 from lattice_actors.capability.spec import meta_model
 from lattice_actors.errors import BadRequest, ModelNotFound, NotFound
-from lattice_actors.generation import Chat, Delta, FinishReason, Text
+from lattice_actors.generation import Chat, Delta, Text, TokenLogprob
 from lattice_http.asking import body_of, caller_of, json_response, request_log, typed_errors
 from lattice_http.body import Frames, RequestBody
 from lattice_http.exchange import Exchange
@@ -21,6 +21,7 @@ from . import models
 from .answers import (
     ChunkEncoder,
     TextChunkEncoder,
+    Whole,
     chat_completion,
     new_chat_id,
     new_completion_id,
@@ -141,9 +142,10 @@ def _stream(exchange: Exchange, make_frames: Callable[[str], Frames]) -> Respons
     return response
 
 
-async def _whole(exchange: Exchange) -> list[tuple[str, FinishReason]]:
-    """Wait for the ends of all answers and return their texts, and why they ended."""
+async def _whole(exchange: Exchange) -> list[Whole]:
+    """Wait for the ends of all answers and return them."""
     texts: list[list[str]] = [[] for _ in range(exchange.prompted.choices)]
+    told: list[list[TokenLogprob]] = [[] for _ in texts]
     try:
         async with AsyncExitStack() as stack:
             events = await exchange.open(stack)
@@ -151,13 +153,16 @@ async def _whole(exchange: Exchange) -> list[tuple[str, FinishReason]]:
                 for index, event in events:
                     if isinstance(event, Delta):
                         texts[index].append(event.text)
+                        told[index] += event.logprobs
                 events = None if exchange.answering.over else await exchange.receive()
     except BaseException:
         exchange.log.setdefault("outcome", "failed_or_left")
         raise
     exchange.close("ok")
+    asked = exchange.prompted.request.logprobs is not None
     return [
-        ("".join(pieces), exchange.finished[index].reason) for index, pieces in enumerate(texts)
+        Whole("".join(pieces), exchange.finished[index].reason, told[index] if asked else None)
+        for index, pieces in enumerate(texts)
     ]
 
 
