@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -52,6 +52,15 @@ class Sampling:
 
 
 @attrs.frozen
+class Grammar:
+    """What an answer must keep to. The worker compiles it, and refuses what is wrong."""
+
+    kind: Literal["json_schema", "regex", "choice", "grammar"]
+    text: str  # a schema; a regular expression; a JSON list of texts; Lark or GBNF
+    param: str  # the field that asks for it
+
+
+@attrs.frozen
 class Job:
     """One answer of one model."""
 
@@ -60,6 +69,7 @@ class Job:
     shorten: bool = False  # max_tokens was not asked for: less is fine where the context ends
     sampling: Sampling = Sampling()
     logprobs: int | None = None  # tell them, with so many likeliest tokens; None: do not
+    grammar: Grammar | None = None
     stop: tuple[str, ...] = ()
     context_tokens: int | None = None  # prompt + max_tokens + trim_buffer must fit; None: model's
     trim: bool = False  # over budget: drop the oldest turns instead of refusing

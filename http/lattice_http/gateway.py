@@ -159,6 +159,7 @@ class Gateway:
                     shorten=request.max_tokens is None,
                     sampling=_with_seed_of(sampling, number),
                     logprobs=request.logprobs,
+                    grammar=request.grammar,
                     stop=request.stop,
                     context_tokens=context,
                     trim=settings.context_over_budget == "trim",

@@ -44,6 +44,8 @@ class Stream:
     def steering(self) -> list[Processor]:
         """Return what works on its logits, in order; anew for each generator."""
         asked = processors_of(self.gen, len(self.prepared.tokens))
+        if self.prepared.grammar is not None:  # last, as nothing may allow what it forbids
+            asked.append(self.prepared.grammar.mask(len(self.prepared.tokens)))
         steering = [*self.processors, *asked]
         self.recorder = Recorder() if steering and self.logprobs else None
         return [self.recorder, *steering] if self.recorder else steering

@@ -37,6 +37,14 @@ class Load(Frame, frozen=True, tag="load"):
     target_step_ms: float  # 0: at most 2.5 x the measured decode step; else this many ms
 
 
+class Grammar(Frame, frozen=True):
+    """What an answer must keep to."""
+
+    kind: str  # "json_schema", "regex", "choice" (a JSON list of texts) or "grammar" (Lark, GBNF)
+    text: str
+    param: str  # the field to blame
+
+
 class Gen(Frame, frozen=True, tag="gen"):
     """Generate one answer. Exactly one of `messages`, `text`, `tokens` is set."""
 
@@ -61,6 +69,7 @@ class Gen(Frame, frozen=True, tag="gen"):
     repetition_penalty: float = 1.0  # 1 is off
     logit_bias: dict[int, float] = {}  # by token; checked by the worker against the vocabulary
     logprobs: int | None = None  # so many likeliest tokens beside each; None: none of it
+    grammar: Grammar | None = None
 
 
 class Cancel(Frame, frozen=True, tag="cancel"):

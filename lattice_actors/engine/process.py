@@ -382,6 +382,7 @@ def _gen(rid: int, job: Job) -> frames.Gen:
         repetition_penalty=sampling.repetition_penalty,
         logit_bias=dict(sampling.logit_bias),
         logprobs=job.logprobs,
+        grammar=None if job.grammar is None else frames.Grammar(*attrs.astuple(job.grammar)),
     )
     match job.prompt:
         case Chat(messages, options):

@@ -10,13 +10,16 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 import msgspec
 
 from .detokenizing import Detokenizer
 from .frames import Gen, Refused
+
+if TYPE_CHECKING:  # it imports mlx
+    from .grammar import Compiled
 
 Message = Mapping[str, Any]
 
@@ -52,6 +55,7 @@ class Prepared:
     tokens: list[int]
     seed: int
     trimmed_messages: int = 0
+    grammar: Compiled | None = None  # that of `gen`
 
 
 class _Refusal(Exception):

@@ -5,6 +5,8 @@ The official SDK is the client, so what comes back is what its types hold.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -184,3 +186,96 @@ def test_who_does_not_ask_is_told_nothing(sdk: openai.OpenAI) -> None:
     answer = sdk.chat.completions.create(model="tiny", messages=HELLO, **WARM)
 
     assert answer.choices[0].logprobs is None
+
+
+# --- grammars -------------------------------------------------------------------------------------
+
+CITY: Any = {
+    "type": "object",
+    "properties": {
+        "city": {"type": "string", "maxLength": 12},
+        "people": {"type": "integer", "minimum": 1, "maximum": 99},
+        "capital": {"type": "boolean"},
+    },
+    "required": ["city", "people", "capital"],
+    "additionalProperties": False,
+}
+AS_CITY: Any = {
+    "response_format": {"type": "json_schema", "json_schema": {"name": "city", "schema": CITY}}
+}
+
+
+def check_city(text: str) -> None:
+    city = json.loads(text)
+    assert list(city) == ["city", "people", "capital"]
+    assert len(city["city"]) <= 12
+    assert 1 <= city["people"] <= 99
+    assert type(city["capital"]) is bool
+
+
+def test_answers_keep_to_a_schema(sdk: openai.OpenAI) -> None:
+    answer = sdk.chat.completions.create(
+        model="tiny", messages=HELLO, n=8, temperature=1, max_tokens=300, **AS_CITY
+    )
+
+    assert {choice.finish_reason for choice in answer.choices} == {"stop"}
+    for choice in answer.choices:
+        check_city(choice.message.content or "")
+
+
+def test_a_streamed_answer_does_too(sdk: openai.OpenAI) -> None:
+    stream = sdk.chat.completions.create(
+        model="tiny", messages=HELLO, max_tokens=300, stream=True, **AS_CITY
+    )
+
+    check_city("".join(chunk.choices[0].delta.content or "" for chunk in stream))
+
+
+@pytest.mark.parametrize(
+    ("body", "pattern"),
+    [
+        ({"guided_choice": ["yes", "no, never"]}, "yes|no, never"),
+        ({"guided_regex": "[0-9]{2}:[0-9]{2}"}, "[0-9]{2}:[0-9]{2}"),
+        ({"guided_grammar": 'start: "a" | "b" "c"'}, "a|bc"),
+        ({"guided_json": {"enum": [1, 22]}}, "1|22"),
+    ],
+    ids=str,
+)
+def test_the_names_of_vllm(sdk: openai.OpenAI, body: Any, pattern: str) -> None:  # noqa: ANN401
+    chat = text_of(sdk, extra_body=body)
+    completion = sdk.completions.create(model="tiny", prompt="hello", extra_body=body, **WARM)
+
+    assert re.fullmatch(pattern, chat)
+    assert re.fullmatch(pattern, completion.choices[0].text)
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        (
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "x", "schema": {"type": "objekt"}},
+                }
+            },
+            "response_format",
+        ),
+        ({"extra_body": {"guided_regex": "(["}}, "guided_regex"),
+        ({"extra_body": {"guided_grammar": "start: nowhere"}}, "guided_grammar"),
+    ],
+    ids=str,
+)
+def test_a_grammar_that_is_none_is_a_400_and_harms_nobody(
+    server: Served, sdk: openai.OpenAI, fields: dict[str, Any], param: str
+) -> None:
+    pid = server.engine_pid()
+
+    for stream in (False, True):
+        with pytest.raises(openai.BadRequestError) as caught:
+            sdk.chat.completions.create(model="tiny", messages=HELLO, stream=stream, **fields)
+        assert caught.value.param == param
+        assert caught.value.code == "invalid_grammar"
+
+    assert text_of(sdk)
+    assert server.engine_pid() == pid

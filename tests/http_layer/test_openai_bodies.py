@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lattice_actors.errors import BadRequest
-from lattice_actors.generation import Sampling, Text, Tokens
+from lattice_actors.generation import Grammar, Sampling, Text, Tokens
 from lattice_http.openai.bodies import parse_json
 from lattice_http.openai.chat import ChatRequest, parse_chat
 from lattice_http.openai.completions import CompletionRequest, parse_completion
@@ -292,6 +292,26 @@ def test_max_completion_tokens_is_the_newer_name() -> None:
         ({"repetition_penalty": 0}, "repetition_penalty"),
         ({"response_format": "json"}, "response_format"),
         ({"response_format": {}}, "response_format.type"),
+        ({"response_format": {"type": "xml"}}, "response_format.type"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {}}},
+            "response_format.json_schema.schema",
+        ),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"schema": 5}}},
+            "response_format.json_schema.schema",
+        ),
+        ({"guided_json": [1]}, "guided_json"),
+        ({"guided_json": "[1]"}, "guided_json"),
+        ({"guided_json": {"a": "x" * 70_000}}, "guided_json"),
+        ({"guided_choice": []}, "guided_choice"),
+        ({"guided_choice": ["a", ""]}, "guided_choice[1]"),
+        ({"guided_choice": ["x" * 1000] * 100}, "guided_choice"),
+        ({"guided_regex": ""}, "guided_regex"),
+        ({"guided_grammar": 5}, "guided_grammar"),
+        ({"guided_regex": "a", "guided_grammar": "b"}, "guided_grammar"),
+        ({"response_format": {"type": "json_object"}, "guided_regex": "a"}, "guided_regex"),
         ({"chat_template_kwargs": []}, "chat_template_kwargs"),
         ({"chat_template_kwargs": {"x": "y" * 20_000}}, "chat_template_kwargs"),
         ({"chat_template_kwargs": {"x": 2**64}}, "chat_template_kwargs"),
@@ -331,8 +351,6 @@ def test_a_huge_wrong_value_is_not_quoted() -> None:
         ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice"),
         ({"functions": [{"name": "f"}]}, "functions"),
         ({"function_call": {"name": "f"}}, "function_call"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
-        ({"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format"),
         ({"suffix": "x"}, "suffix"),
         ({"echo": True}, "echo"),
         ({"audio": {"voice": "alloy", "format": "wav"}}, "audio"),
@@ -567,6 +585,40 @@ def test_logprobs_in_the_wrong_way_are_named(
     body = {"messages": HELLO, "prompt": "x", **fields}
 
     assert refused(parse, json.dumps(body).encode()).param == param
+
+
+SCHEMA = {"type": "object", "title": "\u20ac"}
+FORMAT = {"type": "json_schema", "json_schema": {"name": "n", "strict": True, "schema": SCHEMA}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind", "told", "param"),
+    [
+        ({"response_format": FORMAT}, "json_schema", SCHEMA, "response_format"),
+        (
+            {"response_format": {"type": "json_object"}},
+            "json_schema",
+            {"type": "object"},
+            "response_format",
+        ),
+        ({"guided_json": SCHEMA}, "json_schema", SCHEMA, "guided_json"),
+        ({"guided_json": json.dumps(SCHEMA)}, "json_schema", SCHEMA, "guided_json"),
+        ({"guided_choice": ["a", "b"]}, "choice", ["a", "b"], "guided_choice"),
+    ],
+)
+def test_a_grammar_can_be_asked_for(
+    fields: dict[str, Any], kind: str, told: object, param: str
+) -> None:
+    grammar = chat(**fields).grammar
+
+    assert grammar is not None
+    assert (grammar.kind, json.loads(grammar.text), grammar.param) == (kind, told, param)
+
+
+def test_a_grammar_of_text_stays_as_it_is() -> None:
+    assert chat(guided_regex="a+").grammar == Grammar("regex", "a+", "guided_regex")
+    assert chat(guided_grammar="x").grammar == Grammar("grammar", "x", "guided_grammar")
+    assert chat(response_format={"type": "text"}, guided_json=None).grammar is None
 
 
 def test_the_limit_of_answers_says_its_number() -> None:

@@ -13,7 +13,7 @@ import attrs
 import msgspec
 from msgspec import Meta, Raw
 
-from lattice_actors.generation import Sampling
+from lattice_actors.generation import Grammar, Sampling
 
 from .bodies import (
     INT64_MAX,
@@ -26,6 +26,7 @@ from .bodies import (
     unsupported,
     wrong,
 )
+from .grammars import ChoiceTexts, GrammarText, ResponseFormat, read_grammar
 from .wishes import Headers, QueueBody, Wishes, read_wishes
 
 MAX_MODEL_CHARS = 4096  # a priority list of a hundred long names
@@ -53,12 +54,6 @@ class StreamOptions(msgspec.Struct, frozen=True):
     include_usage: bool | None = None
 
 
-class ResponseFormat(msgspec.Struct, frozen=True):
-    """The ``response_format`` object, as far as ``text`` needs it."""
-
-    type: str
-
-
 class ModelBody(msgspec.Struct, frozen=True, kw_only=True):
     """The fields of both bodies. A field that is not here is listed as ignored."""
 
@@ -77,6 +72,11 @@ class ModelBody(msgspec.Struct, frozen=True, kw_only=True):
     repetition_penalty: Repetition | None = None
     logit_bias: Raw = Raw()
     n: Choices | None = None
+    response_format: ResponseFormat | None = None
+    guided_json: Raw = Raw()
+    guided_regex: GrammarText | None = None
+    guided_choice: ChoiceTexts | None = None
+    guided_grammar: GrammarText | None = None
     best_of: Annotated[int, Meta(ge=1, le=2**31)] | None = None
     queue: QueueBody | None = None
     swarm: Raw = Raw()
@@ -84,7 +84,6 @@ class ModelBody(msgspec.Struct, frozen=True, kw_only=True):
     # Known, and not honoured yet: neutral values pass, others are refused (`_refuse_shared`).
     suffix: str | None = None
     echo: bool | None = None
-    response_format: ResponseFormat | None = None
     tools: Raw = Raw()
     tool_choice: Raw = Raw()
     functions: Raw = Raw()
@@ -108,6 +107,7 @@ class ModelRequest:
     logit_bias: tuple[tuple[int, float], ...] = ()
     stop: tuple[str, ...] = ()
     n: int = 1  # answers to each prompt
+    grammar: Grammar | None = None
     logprobs: int | None = None  # tell them, with so many likeliest tokens beside each
     stream: bool = False
     include_usage: bool = False  # the stream ends with a chunk of usage
@@ -161,6 +161,13 @@ def shared_fields(
         "repetition_penalty": body.repetition_penalty or 1.0,
         "logit_bias": _bias(body.logit_bias),
         "stop": (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ()),
+        "grammar": read_grammar(
+            body.response_format,
+            body.guided_json,
+            body.guided_regex,
+            body.guided_choice,
+            body.guided_grammar,
+        ),
         "n": body.n or 1,
         "stream": bool(body.stream),
         "include_usage": bool(body.stream_options and body.stream_options.include_usage),
@@ -193,8 +200,6 @@ def _refuse_shared(body: ModelBody) -> None:
         raise unsupported("suffix")
     if body.echo:
         raise unsupported("echo")
-    if body.response_format is not None and body.response_format.type != "text":
-        raise unsupported("response_format")
     for name, brackets in (("tools", b"[]"), ("functions", b"[]")):
         if not is_empty(getattr(body, name), brackets, name):
             raise unsupported(name)
