@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import attrs
 
@@ -45,6 +45,19 @@ class Sampling:
     top_k: int = 0  # 0 is off
     min_p: float = 0.0  # [0, 1]; 0 is off
     seed: int | None = None
+    presence_penalty: float = 0.0  # [-2, 2]; of the answer's tokens, as is the next
+    frequency_penalty: float = 0.0  # [-2, 2]
+    repetition_penalty: float = 1.0  # > 0; of the tokens of prompt and answer; 1 is off
+    logit_bias: tuple[tuple[int, float], ...] = ()  # what is added to the logits of tokens
+
+
+@attrs.frozen
+class Grammar:
+    """What an answer must keep to. The worker compiles it, and refuses what is wrong."""
+
+    kind: Literal["json_schema", "regex", "choice", "grammar"]
+    text: str  # a schema; a regular expression; a JSON list of texts; Lark or GBNF
+    param: str  # the field that asks for it
 
 
 @attrs.frozen
@@ -55,6 +68,8 @@ class Job:
     max_tokens: int  # ceiling of generated tokens, >= 1
     shorten: bool = False  # max_tokens was not asked for: less is fine where the context ends
     sampling: Sampling = Sampling()
+    logprobs: int | None = None  # tell them, with so many likeliest tokens; None: do not
+    grammar: Grammar | None = None
     stop: tuple[str, ...] = ()
     context_tokens: int | None = None  # prompt + max_tokens + trim_buffer must fit; None: model's
     trim: bool = False  # over budget: drop the oldest turns instead of refusing
@@ -90,11 +105,21 @@ class Prefill:
 
 
 @attrs.frozen
+class TokenLogprob:
+    """A token of an answer: how likely the model found it, and what it found the likeliest."""
+
+    token: bytes  # need not be whole characters
+    logprob: float  # natural, of the model alone: before penalties, grammar and temperature
+    top: Sequence[tuple[bytes, float]] = ()  # the likeliest first
+
+
+@attrs.frozen
 class Delta:
     """The next piece of the answer. `tokens` may be 0 when text was held back and flushed."""
 
     text: str
     tokens: int = 1
+    logprobs: tuple[TokenLogprob, ...] = ()  # where the job asks; of an end of sequence none
 
 
 @attrs.frozen

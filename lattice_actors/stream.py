@@ -17,6 +17,7 @@ from .errors import Busy, LatticeError
 from .generation import Delta, Finish, Prefill, Usage
 
 MERGE_AFTER = 256  # pieces: about ten seconds of a fast model; more only means a slow reader
+LOGPROB_BYTES = 8  # what one counts for: 20 beside each token are cut off after 390 tokens
 MAX_UNREAD_BYTES = 64 * 1024  # UTF-8 text; a reader this far behind is not reading
 
 
@@ -58,14 +59,18 @@ class TokenStream:
         if self.tokens == 0 and math.isnan(self.first_delta_at):
             self.first_delta_at = trio.current_time()
         self.tokens += delta.tokens
-        self._unread_bytes += len(delta.text.encode())
+        self._unread_bytes += len(delta.text.encode()) + sum(
+            LOGPROB_BYTES * (1 + len(each.top)) for each in delta.logprobs
+        )
         if self._unread_bytes > MAX_UNREAD_BYTES and not self.whole:
             self.fail(SlowReader(f"the client left {MAX_UNREAD_BYTES} bytes unread"))
             return False
         if len(self._events) >= MERGE_AFTER:
             last = self._events.pop()
             assert isinstance(last, Delta)
-            delta = Delta(last.text + delta.text, last.tokens + delta.tokens)
+            delta = Delta(
+                last.text + delta.text, last.tokens + delta.tokens, last.logprobs + delta.logprobs
+            )
         self._events.append(delta)
         self._news.set()
         return True

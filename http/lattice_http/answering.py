@@ -51,6 +51,7 @@ class Answering:
             stack.callback(nursery.cancel_scope.cancel, reason="the answer is over")
             for ticket in self.tickets:
                 nursery.start_soon(self._hold, ticket, self._holds[ticket])
+                await trio.lowlevel.checkpoint()  # so that they queue in this order
             if len(self.tickets) > 1:
                 send, self._batches = trio.open_memory_channel[Batch](UNREAD_BATCHES)
                 for index, ticket in enumerate(self.tickets):

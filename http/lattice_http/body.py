@@ -7,7 +7,7 @@ queue stands in the headers. After that a failure is the last chunk of the strea
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -22,7 +22,7 @@ from quart_trio.asgi import TrioASGIHTTPConnection
 from werkzeug.datastructures import Headers
 
 from lattice_actors.errors import LatticeError
-from lattice_actors.generation import Delta, FinishReason, Usage
+from lattice_actors.generation import Delta, FinishReason, TokenLogprob, Usage
 
 from . import sse
 from .answering import Event
@@ -31,13 +31,14 @@ from .exchange import Exchange
 
 log = structlog.get_logger(__name__)
 
+Logprobs = Sequence[TokenLogprob]
 DONE = sse.data(b"[DONE]")
 
 
 class Frames(Protocol):
     """How one wire writes its stream."""
 
-    def delta(self, text: str, index: int = 0) -> bytes:
+    def delta(self, text: str, index: int = 0, logprobs: Logprobs = ()) -> bytes:
         """A piece of one answer."""
 
     def finish(self, reason: FinishReason, index: int = 0) -> bytes:
@@ -123,8 +124,8 @@ class RequestBody(ResponseBody):
         for index, event in events:
             if not isinstance(event, Delta):
                 chunks.append(self._frames.finish(event.reason, index))
-            elif event.text:
-                chunks.append(self._frames.delta(event.text, index))
+            elif event.text or event.logprobs:
+                chunks.append(self._frames.delta(event.text, index, event.logprobs))
         if self.exchange.answering.over:
             if self.exchange.prompted.request.include_usage:
                 chunks.append(self._frames.usage(self.exchange.usage))

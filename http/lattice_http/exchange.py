@@ -90,8 +90,9 @@ class Exchange:
 
     @property
     def usage(self) -> Usage:
-        """The sum over all answers so far."""
-        return total_usage(finish.usage for finish in self.finished.values())
+        """The sum over all answers so far; a prompt with several answers counts once."""
+        usages = {index: finish.usage for index, finish in self.finished.items()}
+        return total_usage(usages, self.prompted.request.n)
 
     def timing(self) -> Timing:
         """Where the time went, until now."""
@@ -122,7 +123,7 @@ class Exchange:
         prefills = [ticket.stream.prefill for ticket in self.routed.tickets]
         if (cache := cache_result(prefills)) is not None:
             headers.append(("X-Lattice-Cache", cache))
-        trimmed = sum(finish.trimmed_messages for finish in self.finished.values())
+        trimmed = max((finish.trimmed_messages for finish in self.finished.values()), default=0)
         if trimmed:
             headers.append(("X-Lattice-Trimmed-Messages", str(trimmed)))
         if self.answering.cut:

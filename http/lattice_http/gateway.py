@@ -49,11 +49,16 @@ class Prompted:
     """One request as the scheduler needs it: what is asked, of whom it may be asked."""
 
     request: ModelRequest
-    prompts: tuple[Prompt, ...]  # one answer each
+    prompts: tuple[Prompt, ...]  # `request.n` answers each
     prompt_bytes: tuple[int, ...]  # UTF-8, of each
     messages: Sequence[JsonObject] = ()  # for hints and stickiness
     text: str | None = None  # the same, where there are no messages
     image_param: str | None = None  # the first image, "messages[0].content[1]"
+
+    @property
+    def choices(self) -> int:
+        """How many answers there will be: all to the first prompt, then all to the second."""
+        return len(self.prompts) * self.request.n
 
     def hints(self, long_prompt_chars: int) -> Hints:
         """What the request needs of a model, beside its name."""
@@ -126,7 +131,11 @@ class Gateway:
         profile: Profile,
         context_tokens: int | None,
     ) -> tuple[tuple[Ticket, ...], tuple[str, ...]]:
-        """Return a ticket for each prompt, and what had to be lowered to a ceiling."""
+        """Return a ticket for each answer, and what had to be lowered to a ceiling.
+
+        Several answers to one prompt have seeds in a row. The first keeps the patience of the
+        request; the others may also wait until those before them are over.
+        """
         request, settings = prompted.request, self.settings
         context = min(profile.context_window, context_tokens or profile.context_window)
         max_tokens = request.max_tokens
@@ -148,7 +157,9 @@ class Gateway:
                     prompt=prompt,
                     max_tokens=max_tokens,
                     shorten=request.max_tokens is None or bool(clamped),
-                    sampling=sampling,
+                    sampling=_with_seed_of(sampling, number),
+                    logprobs=request.logprobs,
+                    grammar=request.grammar,
                     stop=request.stop,
                     context_tokens=context,
                     trim=settings.context_over_budget == "trim",
@@ -157,7 +168,7 @@ class Gateway:
                 ),
                 prompt_bytes=size,
                 arrived=caller.arrived,
-                wait_until=wait_until,
+                wait_until=wait_until + (settings.generation_timeout_s if number else 0.0),
                 deadline=deadline,
                 key=caller.principal,
                 klass=klass,
@@ -165,6 +176,7 @@ class Gateway:
                 stream=TokenStream(whole=not request.stream),
             )
             for prompt, size in zip(prompted.prompts, prompted.prompt_bytes, strict=True)
+            for number in range(request.n)
         )
         return tickets, clamped
 
@@ -222,6 +234,13 @@ class Gateway:
         wait_s = wishes.max_wait_s if wishes.max_wait_s is not None else settings.queue_wait_s
         deadline = arrived + wishes.deadline_s if wishes.deadline_s is not None else float("inf")
         return arrived + wait_s, deadline, klass, priority
+
+
+def _with_seed_of(sampling: Sampling, number: int) -> Sampling:
+    """Return how the answer *number* to a prompt is drawn: the first as if it were alone."""
+    if sampling.seed is None or number == 0:
+        return sampling
+    return attrs.evolve(sampling, seed=sampling.seed + number)
 
 
 def _no_route(no_route: NoRoute) -> Exception:

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import attrs
+import mlx.core as mx
 import numpy as np
 
 from .detokenizing import AnswerText
-from .frames import End, Gen, Prompt
+from .frames import End, Gen, Piece, Prompt
+from .logprobs import Logprobs, Recorder
+from .penalties import processors_of
 from .prefixes import Ids, ids_of
 from .prompts import Prepared
 from .sampling import GREEDY_BELOW, Guard, Processor, Sampler, SeededSampler, greedy
@@ -27,6 +30,8 @@ class Stream:
     emitted: list[int] = attrs.field(factory=list[int])
     unreported: int = 0  # emitted tokens that no piece has counted yet
     decoding: bool = False
+    logprobs: Logprobs | None = None
+    recorder: Recorder | None = None  # in the generator of the moment
     prompt_done: int = 0  # tokens the generator of the moment has read
     reused: int = 0  # tokens it did not have to read
     waits: bool = False  # for what another stream is reading (reuse.py)
@@ -67,6 +72,21 @@ class Stream:
         """The first thing a sampler or processor of this stream raised."""
         return next((guard.error for guard in self.guards if guard.error), None)
 
+    def steering(self) -> list[Processor]:
+        """Return what works on its logits, in order; anew for each generator."""
+        asked = processors_of(self.gen, len(self.prepared.tokens))
+        if self.prepared.grammar is not None:  # last, as nothing may allow what it forbids
+            asked.append(self.prepared.grammar.mask(len(self.prepared.tokens)))
+        steering = [*self.processors, *asked]
+        self.recorder = Recorder() if steering and self.logprobs else None
+        return [self.recorder, *steering] if self.recorder else steering
+
+    def note_logprob(self, token: int, row: mx.array) -> None:
+        """Note how likely *token* was. *row*: what the generator says, after our processors."""
+        own = self.recorder.rows.popleft() if self.recorder else row
+        if self.logprobs:
+            self.logprobs.add(token, own)
+
     def sampler(self) -> Sampler:
         """Return a sampler that goes on after the emitted tokens."""
         gen = self.gen
@@ -88,6 +108,12 @@ class Stream:
             self.gen.rid, reused + done, reused + total, self.cached_tokens, self.differs_at
         )
 
+    def piece(self, text: str) -> Piece:
+        """Return what it has gained since the last piece."""
+        told = self.logprobs.take() if self.logprobs else []
+        gained, self.unreported = self.unreported, 0
+        return Piece(self.gen.rid, text, gained, told)
+
     def end(self, reason: str, text: str = "", ghost_tokens: int = 0) -> End:
         """Return its last report."""
         return End(
@@ -100,4 +126,5 @@ class Stream:
             tokens=self.unreported,
             ghost_tokens=ghost_tokens,
             trimmed_messages=self.prepared.trimmed_messages,
+            logprobs=self.logprobs.take() if self.logprobs else [],
         )

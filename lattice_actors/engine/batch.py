@@ -26,12 +26,15 @@ from mlx_lm.generate import BatchGenerator, GenerationBatch, PromptProcessingBat
 from .answer import Stream
 from .detokenizing import AnswerText, HasDetokenizer
 from .frames import End, Err, Piece, Prompt
+from .logprobs import Logprobs
 from .pacing import Pacing
 from .prompts import Keeps, Prepared
 from .reuse import Reuse
 from .sampling import Guard, Processor, Sampler, greedy
+from .token_bytes import TokenBytes, Vocabulary
 
 REBUILDS_A_MINUTE = 3  # more, and the process is worth less than a fresh one
+UNTOLD_LOGPROBS = 64  # of tokens without visible text: more would make large frames
 MEASURE_KV_EVERY = 16  # steps; and whenever a stream came or went
 
 PromptProgress = PromptProcessingBatch.Response
@@ -81,6 +84,10 @@ class Generator(Protocol):
     def close(self) -> None: ...
 
 
+class BatchTokenizer(HasDetokenizer, Vocabulary, Protocol):
+    """What we use of a tokenizer here."""
+
+
 class Model(Protocol):
     """What a loaded model must offer to be decoded."""
 
@@ -88,7 +95,7 @@ class Model(Protocol):
     def model(self) -> object: ...
 
     @property
-    def tokenizer(self) -> HasDetokenizer: ...
+    def tokenizer(self) -> BatchTokenizer: ...
 
     @property
     def eos_token_ids(self) -> Sequence[int]: ...
@@ -129,6 +136,7 @@ class Batch:
         self._rebuilt_at: deque[float] = deque(maxlen=REBUILDS_A_MINUTE + 1)
         self._steps = 0
         self._kv_bytes = 0
+        self._bytes_of = TokenBytes(loaded.tokenizer)
         self._kv_stale = True
 
     def __repr__(self) -> str:
@@ -168,7 +176,9 @@ class Batch:
     def add(self, prepared: Prepared, processors: Sequence[Processor] = ()) -> None:
         """Take a stream in; its prefill begins with the next step if there is a place."""
         text = AnswerText.of(self._loaded.tokenizer, prepared.gen.stop)
-        self._streams[prepared.gen.rid] = Stream(prepared, text, processors)
+        stream = Stream(prepared, text, processors)
+        stream.logprobs = Logprobs.of(prepared.gen, self._bytes_of)
+        self._streams[prepared.gen.rid] = stream
 
     def cancel(self, rid: int, seen_at: float) -> End | None:
         """Take a stream out between two steps; None if there is no such stream (any more).
@@ -230,7 +240,7 @@ class Batch:
 
     def _insert(self, stream: Stream) -> None:
         sampler = stream.sampler()
-        stream.guards = [Guard(call) for call in stream.processors]
+        stream.guards = [Guard(call) for call in stream.steering()]
         processors: list[Processor] = list(stream.guards)
         # The shared greedy function stays bare: a batch of one function is sampled in one call.
         if sampler is not greedy:
@@ -306,14 +316,15 @@ class Batch:
     def _take_token(self, stream: Stream, response: Token, outcome: Outcome) -> End | None:
         reason = response.finish_reason
         text = "" if reason == "stop" else stream.text.add(response.token)
+        if stream.logprobs and reason != "stop":
+            stream.note_logprob(response.token, response.logprobs)
         if stream.text.stopped:
             return stream.end("stop", text)
         if reason is not None:
             text += stream.text.end()
             return stream.end("stop" if stream.text.stopped else reason, text)
-        if text:
-            outcome.pieces.append(Piece(stream.gen.rid, text, stream.unreported))
-            stream.unreported = 0
+        if text or (stream.logprobs and len(stream.logprobs.pending) >= UNTOLD_LOGPROBS):
+            outcome.pieces.append(stream.piece(text))
         return None
 
     # --- leaving -------------------------------------------------------------------------------

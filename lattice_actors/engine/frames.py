@@ -38,6 +38,14 @@ class Load(Frame, frozen=True, tag="load"):
     prefix_cache_bytes: int = 0  # most that is kept of prompts and answers; 0: nothing
 
 
+class Grammar(Frame, frozen=True):
+    """What an answer must keep to."""
+
+    kind: str  # "json_schema", "regex", "choice" (a JSON list of texts) or "grammar" (Lark, GBNF)
+    text: str
+    param: str  # the field to blame
+
+
 class Gen(Frame, frozen=True, tag="gen"):
     """Generate one answer. Exactly one of `messages`, `text`, `tokens` is set."""
 
@@ -58,6 +66,12 @@ class Gen(Frame, frozen=True, tag="gen"):
     trim_buffer: int = 8
     shorten: bool = False  # lower max_tokens to what the context leaves, instead of refusing
     principal: str = ""  # whose it is: one principal never meets what another one left behind
+    presence_penalty: float = 0.0  # 0 is off, as is frequency_penalty 0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0  # 1 is off
+    logit_bias: dict[int, float] = {}  # by token; checked by the worker against the vocabulary
+    logprobs: int | None = None  # so many likeliest tokens beside each; None: none of it
+    grammar: Grammar | None = None
 
 
 class Cancel(Frame, frozen=True, tag="cancel"):
@@ -120,12 +134,21 @@ class Prompt(Frame, frozen=True, tag="prompt"):
     differs_at: int = 0  # index of the first token that was not there
 
 
+class TokenLogprob(Frame, frozen=True):
+    """How likely the model found a token, and which it found the likeliest."""
+
+    token: bytes  # need not be whole characters
+    logprob: float
+    top: list[tuple[bytes, float]]
+
+
 class Piece(Frame, frozen=True):
     """Text of one stream from one step."""
 
     rid: int
     text: str
     tokens: int
+    logprobs: list[TokenLogprob] = []  # of these tokens, where they were asked for
 
 
 class Step(Frame, frozen=True, tag="step"):
@@ -152,6 +175,7 @@ class End(Frame, frozen=True, tag="end"):
     tokens: int = 0
     ghost_tokens: int = 0  # decoded after the reader thread had taken the Cancel
     trimmed_messages: int = 0
+    logprobs: list[TokenLogprob] = []  # of the last piece, less an end-of-sequence token
 
 
 class Refused(Frame, frozen=True, tag="refused"):

@@ -38,6 +38,7 @@ from lattice_actors.generation import (
     Job,
     Prefill,
     Text,
+    TokenLogprob,
     Tokens,
     Usage,
 )
@@ -326,7 +327,7 @@ class EngineProcess:
             stream = self.streams.get(piece.rid)
             if stream is None:
                 self.stray_frames += 1
-            elif not stream.push(Delta(piece.text, piece.tokens)):
+            elif not stream.push(_delta(piece)):
                 self._send(frames.Cancel(piece.rid))  # its reader is too slow, or gone
 
     def _end(self, end: frames.End) -> None:
@@ -336,7 +337,7 @@ class EngineProcess:
             self.stray_frames += 1
             return
         if end.text or end.tokens:
-            stream.push(Delta(end.text, end.tokens))
+            stream.push(_delta(end))
         usage = Usage(end.prompt_tokens, end.completion_tokens, end.cached_tokens)
         try:
             reason = FinishReason(end.reason)
@@ -381,6 +382,12 @@ def _gen(rid: int, job: Job) -> frames.Gen:
         trim_buffer=job.trim_buffer,
         shorten=job.shorten,
         principal=job.principal,
+        presence_penalty=sampling.presence_penalty,
+        frequency_penalty=sampling.frequency_penalty,
+        repetition_penalty=sampling.repetition_penalty,
+        logit_bias=dict(sampling.logit_bias),
+        logprobs=job.logprobs,
+        grammar=None if job.grammar is None else frames.Grammar(*attrs.astuple(job.grammar)),
     )
     match job.prompt:
         case Chat(messages, options):
@@ -390,6 +397,13 @@ def _gen(rid: int, job: Job) -> frames.Gen:
             return msgspec.structs.replace(frame, text=text)
         case Tokens(ids):
             return msgspec.structs.replace(frame, tokens=list(ids))
+
+
+def _delta(said: frames.Piece | frames.End) -> Delta:
+    if not said.logprobs:
+        return Delta(said.text, said.tokens)
+    told = tuple(TokenLogprob(each.token, each.logprob, each.top) for each in said.logprobs)
+    return Delta(said.text, said.tokens, told)
 
 
 def _died(returncode: int | None) -> str:

@@ -12,7 +12,7 @@ import math
 import secrets
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 import msgspec
@@ -20,6 +20,9 @@ import msgspec
 from .detokenizing import Detokenizer
 from .frames import Gen, Refused
 from .prefixes import common_prefix, ids_of
+
+if TYPE_CHECKING:  # it imports mlx
+    from .grammar import Compiled
 
 Message = Mapping[str, Any]
 
@@ -65,6 +68,7 @@ class Prepared:
     trimmed_messages: int = 0
     system_tokens: int = 0  # what every conversation with these system messages begins with
     turn_tokens: int = 0  # what the next turn will begin with: all but what asks for an answer
+    grammar: Compiled | None = None  # that of `gen`
 
 
 class _Refusal(Exception):
@@ -87,6 +91,7 @@ class PromptMaker:
         """Return what may enter the batch, or the refusal to send; never raises."""
         try:
             _check_sampling(gen)
+            self._check_bias(gen)
             return self._prepare(gen)
         except _Refusal as refusal:
             return Refused(gen.rid, refusal.code, str(refusal), refusal.param)
@@ -106,6 +111,14 @@ class PromptMaker:
         if len(tokens) > self._room(gen):
             raise self._too_long(gen, len(tokens), "prompt")
         return Prepared(self._shortened(gen, tokens), tokens, seed)
+
+    def _check_bias(self, gen: Gen) -> None:
+        for token, bias in gen.logit_bias.items():
+            if not 0 <= token < self.vocab:
+                text = f"token {token} is none of the model's; they go from 0 to {self.vocab - 1}"
+                raise _Refusal("invalid_token", text, "logit_bias")
+            if not math.isfinite(bias):
+                raise _Refusal("invalid_value", "a bias must be finite", "logit_bias")
 
     # --- the three kinds of prompt -------------------------------------------------------------
 
@@ -280,6 +293,9 @@ def _check_sampling(gen: Gen) -> None:
         ("top_p", 0 < gen.top_p <= 1),
         ("top_k", gen.top_k >= 0),
         ("min_p", 0 <= gen.min_p <= 1),
+        ("presence_penalty", math.isfinite(gen.presence_penalty)),
+        ("frequency_penalty", math.isfinite(gen.frequency_penalty)),
+        ("repetition_penalty", 0 < gen.repetition_penalty < math.inf),
     ):
         if not fine:
             raise _Refusal("invalid_value", f"{name} is out of range", name)

@@ -4,7 +4,8 @@
 
 Threads: the main one loads the model and steps the batch, and nobody else touches mlx; the
 *reader* takes commands and answers pings, so they are answered during a long step, too; the
-*tokeniser* makes prompts; the *outbox* writes what the socket did not take at once.
+*tokeniser* makes prompts, and the *grammar* thread compiles what answers must keep to; the
+*outbox* writes what the socket did not take at once.
 
 Between two steps the main thread takes what has arrived, without waiting while streams are
 alive. A `Gen` is announced to it before it goes to the tokeniser, so that a `Cancel` finds it in
@@ -39,10 +40,12 @@ from .prompts import Prepared, PromptMaker
 
 if TYPE_CHECKING:  # they import mlx, which must not happen before `Hello` and the BLAS
     from .batch import Batch, Outcome
+    from .grammar import Grammars
 
 EXIT_BAD_FRAME = 4
 EXIT_STEPS_FAIL = 5
 TOKENISING_S = 0.01  # how long a first step waits for what is being tokenised already
+COMPILE_S = 10.0  # for a grammar, its wait for the one before and half a second of a first one
 GATHER_MOST_S = 0.05  # and for newcomers, however long the burst goes on
 LOOK_FOR_PARENT_S = 5.0  # only matters if some other process keeps the gateway's socket open
 OFFLINE = {
@@ -88,6 +91,7 @@ class Worker:
         self._outbox = Outbox(sock)
         self._news: SimpleQueue[News] = SimpleQueue()
         self._untokenised: SimpleQueue[frames.Gen] = SimpleQueue()
+        self._uncompiled: SimpleQueue[tuple[Prepared, threading.Timer]] = SimpleQueue()
         self._tokenising: set[int] = set()  # rids; main thread only
         self._steps = 0
         self._busy_since: float | None = None  # monotonic; None: between two steps
@@ -148,10 +152,46 @@ class Worker:
         while True:
             gen = self._untokenised.get()
             try:
-                self._news.put(maker.prepare(gen))
+                prepared = maker.prepare(gen)
+                if isinstance(prepared, Prepared) and gen.grammar is not None:
+                    self._uncompiled.put((prepared, self._timer(gen.rid, gen.grammar)))
+                else:
+                    self._news.put(prepared)
             except Exception as error:  # noqa: BLE001 - the next request deserves its prompt
                 traceback.print_exc()
                 self._news.put(Failed(gen.rid, f"{type(error).__name__}: {error}"[:500]))
+
+    # --- the grammar thread --------------------------------------------------------------------
+
+    def _timer(self, rid: int, grammar: frames.Grammar) -> threading.Timer:
+        """Begin to count; whichever of the refusal and the grammar comes second is ignored."""
+        text = f"its grammar did not compile within {COMPILE_S:g} s"
+        refusal = frames.Refused(rid, "grammar_too_complex", text, grammar.param)
+        timer = threading.Timer(COMPILE_S, self._news.put, [refusal])
+        timer.daemon = True
+        timer.start()
+        return timer
+
+    def _compile(self, grammars: Grammars) -> None:
+        from .grammar import GrammarProblem
+
+        while True:
+            prepared, timer = self._uncompiled.get()
+            gen = prepared.gen
+            assert gen.grammar is not None
+            try:
+                compiled = grammars.compile(gen.grammar)
+                self._news.put(attrs.evolve(prepared, grammar=compiled))
+            except GrammarProblem as problem:
+                refusal = frames.Refused(
+                    gen.rid, "invalid_grammar", str(problem), gen.grammar.param
+                )
+                self._news.put(refusal)
+            except Exception as error:  # noqa: BLE001 - the next request deserves its grammar
+                traceback.print_exc()
+                self._news.put(Failed(gen.rid, f"{type(error).__name__}: {error}"[:500]))
+            finally:
+                timer.cancel()
 
     # --- the main thread -----------------------------------------------------------------------
 
@@ -164,6 +204,7 @@ class Worker:
 
         blas_name = blas.prepare()
         from .batch import Batch
+        from .grammar import Grammars
         from .loading import LoadProblem
         from .loading import load as load_model
         from .pacing import Pacing
@@ -182,7 +223,9 @@ class Worker:
         )
         batch = Batch(loaded, pacing, load.max_streams, prefix_cache_bytes=load.prefix_cache_bytes)
         maker = PromptMaker(loaded.tokenizer, loaded.context_tokens, loaded.vocab, batch.keeps)
+        grammars = Grammars(loaded.tokenizer, loaded.eos_token_ids, loaded.vocab)
         _start_thread("tokeniser", self._tokenise, maker)
+        _start_thread("grammar", self._compile, grammars)
         gc.collect()
         gc.freeze()  # a million objects of transformers need not be walked between two tokens
         self._outbox.send(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -159,6 +160,31 @@ def test_several_prompts_are_several_choices(sdk: openai.OpenAI) -> None:
 
     assert [choice.index for choice in answer.choices] == [0, 1]
     assert {choice.index: choice.text for choice in answer.choices} == streamed
+
+
+def test_answers_keep_to_a_schema(sdk: openai.OpenAI) -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "city": {"type": "string", "maxLength": 20},
+            "country": {"type": "string", "maxLength": 20},
+            "capital": {"type": "boolean"},
+        },
+        "required": ["city", "country", "capital"],
+        "additionalProperties": False,
+    }
+    form: Any = {"type": "json_schema", "json_schema": {"name": "city", "schema": schema}}
+    asked: Any = [{"role": "user", "content": "Describe Paris as JSON: city, country, capital."}]
+
+    answer = sdk.chat.completions.create(
+        model="auto", messages=asked, temperature=0.8, n=5, max_tokens=200, response_format=form
+    )
+
+    for choice in answer.choices:
+        assert choice.finish_reason == "stop"
+        city = json.loads(choice.message.content or "")
+        assert list(city) == ["city", "country", "capital"]
+        assert type(city["capital"]) is bool
 
 
 def test_text_parts_are_the_same_prompt_as_the_string(sdk: openai.OpenAI) -> None:

@@ -148,6 +148,14 @@ def test_anything_else_among_the_ids_is_refused(maker: PromptMaker, bad: object)
     assert "token 1 " in refusal.text
 
 
+@pytest.mark.parametrize("token", [-1, 290, 2**31])
+def test_a_bias_on_a_token_that_is_not_there_is_refused(maker: PromptMaker, token: int) -> None:
+    refusal = refused(maker, text="a", logit_bias={token: 1.0})
+
+    assert (refusal.code, refusal.param) == ("invalid_token", "logit_bias")
+    assert "289" in refusal.text
+
+
 @pytest.mark.parametrize("prompt", [{"tokens": []}, {"text": ""}])
 def test_an_empty_prompt_is_refused(maker: PromptMaker, prompt: dict[str, Any]) -> None:
     assert refused(maker, **prompt).code == "empty_prompt"
@@ -172,6 +180,8 @@ def test_text_that_is_no_text_is_refused(maker: PromptMaker) -> None:
         ("top_p", 0.0),
         ("top_p", float("nan")),
         ("min_p", 2.0),
+        ("repetition_penalty", 0.0),
+        ("presence_penalty", float("nan")),
         ("min_p", float("nan")),
         ("top_k", -1),
     ],

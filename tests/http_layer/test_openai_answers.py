@@ -14,12 +14,13 @@ from openai.types import Completion, Model
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from lattice_actors.catalog.entry import Kind, ModelEntry, Unusable
-from lattice_actors.generation import FinishReason, Usage
+from lattice_actors.generation import FinishReason, TokenLogprob, Usage
 from lattice_http import sse
 from lattice_http.openai import models
 from lattice_http.openai.answers import (
     ChunkEncoder,
     TextChunkEncoder,
+    Whole,
     chat_completion,
     new_chat_id,
     new_completion_id,
@@ -73,19 +74,22 @@ def readable(text: str) -> str:
 
 
 def test_a_chat_completion_is_one_to_the_sdk() -> None:
-    body = chat_completion(new_chat_id(), 99, "m", "Paris", FinishReason.STOP, USAGE)
+    texts = [Whole("Paris", FinishReason.STOP), Whole("Rome", FinishReason.LENGTH)]
+    body = chat_completion(new_chat_id(), 99, "m", texts, USAGE)
 
     answer = ChatCompletion.model_validate(body, strict=True)
 
     assert answer.choices[0].message.content == "Paris"
     assert answer.choices[0].finish_reason == "stop"
+    assert [choice.index for choice in answer.choices] == [0, 1]
+    assert answer.choices[1].message.content == "Rome"
     assert answer.usage is not None
     assert answer.usage.model_dump(exclude_none=True) == USAGE_OBJECT
     assert body["id"].removeprefix("chatcmpl_").isalnum()
 
 
 def test_a_text_completion_has_a_choice_for_each_prompt() -> None:
-    texts = [("a", FinishReason.STOP), ("b", FinishReason.LENGTH)]
+    texts = [Whole("a", FinishReason.STOP), Whole("b", FinishReason.LENGTH)]
 
     answer = Completion.model_validate(
         text_completion(new_completion_id(), 99, "m", texts, USAGE), strict=True
@@ -99,7 +103,7 @@ def test_a_text_completion_has_a_choice_for_each_prompt() -> None:
 
 
 def test_an_answer_that_was_cut_off_never_looks_whole() -> None:
-    body = chat_completion("x", 0, "m", "Par", FinishReason.CANCELLED, USAGE)
+    body = chat_completion("x", 0, "m", [Whole("Par", FinishReason.CANCELLED)], USAGE)
 
     assert body["choices"][0]["finish_reason"] == "length"
 
@@ -110,8 +114,16 @@ def test_ids_are_not_used_twice() -> None:
 
 
 def test_usage_of_several_prompts_is_their_sum() -> None:
-    assert total_usage([USAGE, Usage(1, 2, 0)]) == Usage(8, 5, 5)
+    assert total_usage({0: USAGE, 1: Usage(1, 2, 0)}) == Usage(8, 5, 5)
     assert usage_object(USAGE) == USAGE_OBJECT
+
+
+def test_a_prompt_with_several_answers_is_counted_once() -> None:
+    again = Usage(7, 2, cached_tokens=6)
+    other = Usage(1, 4)
+
+    assert total_usage({1: again, 0: USAGE, 3: other, 2: other}, n=2) == Usage(8, 13, 5)
+    assert total_usage({1: again}, n=2) == Usage(7, 2, 6)  # the first has not ended yet
 
 
 # --- streams ------------------------------------------------------------------------------------
@@ -128,6 +140,31 @@ def test_a_chat_stream_from_beginning_to_end() -> None:
         chunk({}, "stop"),
     ]
     for frame in frames:
+        ChatCompletionChunk.model_validate_json(frame[6:], strict=True)
+
+
+def test_each_answer_of_a_chat_stream_has_its_role_once() -> None:
+    encoder = ChunkEncoder("chatcmpl_1", 99, "m", choices=3)
+
+    frames = [
+        encoder.delta("a", 1),
+        encoder.delta("b", 0),
+        encoder.delta("c", 1),
+        encoder.finish(FinishReason.STOP, 2),
+        encoder.finish(FinishReason.LENGTH, 1),
+        encoder.error(ERROR, 0),
+    ]
+
+    choices = [payload(frame)["choices"][0] for frame in frames]
+    assert [(each["index"], each["delta"], each["finish_reason"]) for each in choices] == [
+        (1, {"role": "assistant", "content": "a"}, None),
+        (0, {"role": "assistant", "content": "b"}, None),
+        (1, {"content": "c"}, None),
+        (2, {"role": "assistant", "content": ""}, "stop"),
+        (1, {}, "length"),
+        (0, {}, "error"),
+    ]
+    for frame in frames[:-1]:
         ChatCompletionChunk.model_validate_json(frame[6:], strict=True)
 
 
@@ -216,6 +253,71 @@ def test_a_text_stream_ends_choice_by_choice() -> None:
 
 def test_the_end_of_a_stream() -> None:
     assert sse.DONE == b"data: [DONE]\n\n"
+
+
+# --- log-probabilities --------------------------------------------------------------------------
+
+EURO = "\u20ac".encode()
+TOLD = (
+    TokenLogprob(b"a" + EURO[:1], -0.5, ((b"a" + EURO[:1], -0.5), (b"x", -9999.0))),
+    TokenLogprob(EURO[1:], -1.5, ((b"y", -0.25), (b"\xff", -1.0), (b"\xfe", -2.0))),
+)
+
+
+def test_a_token_of_a_chat_has_its_bytes_and_its_rivals() -> None:
+    whole = Whole("a\u20ac", FinishReason.STOP, TOLD)
+
+    body = chat_completion("x", 0, "m", [whole], USAGE)
+
+    told = ChatCompletion.model_validate(body, strict=True).choices[0].logprobs
+    assert told is not None
+    assert told.content is not None
+    assert [each.token for each in told.content] == ["a\ufffd", "\ufffd\ufffd"]
+    assert b"".join(bytes(each.bytes or ()) for each in told.content).decode() == "a\u20ac"
+    assert [each.logprob for each in told.content] == [-0.5, -1.5]
+    assert [(each.token, each.logprob) for each in told.content[0].top_logprobs] == [
+        ("a\ufffd", -0.5),
+        ("x", -9999.0),
+    ]
+
+
+def test_logprobs_come_in_the_chunk_of_their_tokens() -> None:
+    encoder = ChunkEncoder("x", 0, "m", include_usage=True, choices=2)
+
+    frames = [encoder.delta("a", 1, TOLD[:1]), encoder.delta("", 1, TOLD[1:]), encoder.delta("b")]
+
+    chunks = [ChatCompletionChunk.model_validate_json(frame[6:], strict=True) for frame in frames]
+    choices = [chunk.choices[0] for chunk in chunks]
+    assert [(each.index, each.delta.role, each.delta.content) for each in choices] == [
+        (1, "assistant", "a"),
+        (1, None, ""),
+        (0, "assistant", "b"),
+    ]
+    told = [each.logprobs.content if each.logprobs else None for each in choices]
+    assert [[entry.logprob for entry in each] if each else None for each in told] == [
+        [-0.5],
+        [-1.5],
+        None,
+    ]
+
+
+def test_a_completion_has_the_old_form_and_offsets_go_on() -> None:
+    encoder = TextChunkEncoder("x", 0, "m")
+    body = text_completion("x", 0, "m", [Whole("a\u20ac", FinishReason.STOP, TOLD)], USAGE)
+
+    frames = [encoder.delta("", 0, TOLD[:1]), encoder.delta("a\u20ac", 0, TOLD[1:])]
+
+    whole = Completion.model_validate(body, strict=True).choices[0].logprobs
+    parts = [payload(frame)["choices"][0]["logprobs"] for frame in frames]
+    assert whole is not None
+    assert whole.token_logprobs == [-0.5, -1.5]
+    assert whole.text_offset == [0, 2]
+    assert whole.top_logprobs == [
+        {"a\ufffd": -0.5, "x": -9999.0},
+        {"y": -0.25, "\ufffd": -1.0, "\ufffd\ufffd": -1.5},
+    ]
+    assert [part["text_offset"] for part in parts] == [[0], [2]]
+    assert [part["tokens"] for part in parts] == [[token] for token in whole.tokens or ()]
 
 
 # --- models -------------------------------------------------------------------------------------

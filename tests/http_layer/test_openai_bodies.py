@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lattice_actors.errors import BadRequest
-from lattice_actors.generation import Sampling, Text, Tokens
+from lattice_actors.generation import Grammar, Sampling, Text, Tokens
 from lattice_http.openai.bodies import parse_json
 from lattice_http.openai.chat import ChatRequest, parse_chat
 from lattice_http.openai.completions import CompletionRequest, parse_completion
@@ -282,8 +282,36 @@ def test_max_completion_tokens_is_the_newer_name() -> None:
         ({"n": 0}, "n"),
         ({"tools": {}}, "tools"),
         ({"logit_bias": []}, "logit_bias"),
+        ({"logit_bias": {"12": 101}}, "logit_bias[...]"),
+        ({"logit_bias": {"12": "x"}}, "logit_bias[...]"),
+        ({"logit_bias": {"a": 1}}, "logit_bias"),
+        ({"logit_bias": {"-1": 1}}, "logit_bias"),
+        ({"logit_bias": dict.fromkeys(map(str, range(1025)), 1)}, "logit_bias"),
+        ({"presence_penalty": 2.1}, "presence_penalty"),
+        ({"frequency_penalty": "1"}, "frequency_penalty"),
+        ({"repetition_penalty": 0}, "repetition_penalty"),
         ({"response_format": "json"}, "response_format"),
         ({"response_format": {}}, "response_format.type"),
+        ({"response_format": {"type": "xml"}}, "response_format.type"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {}}},
+            "response_format.json_schema.schema",
+        ),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"schema": 5}}},
+            "response_format.json_schema.schema",
+        ),
+        ({"guided_json": [1]}, "guided_json"),
+        ({"guided_json": "[1]"}, "guided_json"),
+        ({"guided_json": {"a": "x" * 70_000}}, "guided_json"),
+        ({"guided_choice": []}, "guided_choice"),
+        ({"guided_choice": ["a", ""]}, "guided_choice[1]"),
+        ({"guided_choice": ["x" * 1000] * 100}, "guided_choice"),
+        ({"guided_regex": ""}, "guided_regex"),
+        ({"guided_grammar": 5}, "guided_grammar"),
+        ({"guided_regex": "a", "guided_grammar": "b"}, "guided_grammar"),
+        ({"response_format": {"type": "json_object"}, "guided_regex": "a"}, "guided_regex"),
         ({"chat_template_kwargs": []}, "chat_template_kwargs"),
         ({"chat_template_kwargs": {"x": "y" * 20_000}}, "chat_template_kwargs"),
         ({"chat_template_kwargs": {"x": 2**64}}, "chat_template_kwargs"),
@@ -316,21 +344,13 @@ def test_a_huge_wrong_value_is_not_quoted() -> None:
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"n": 2}, "n"),
         ({"best_of": 2}, "best_of"),
-        ({"logprobs": True}, "logprobs"),
-        ({"top_logprobs": 3}, "top_logprobs"),
+        ({"n": 3, "best_of": 5}, "best_of"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice"),
         ({"functions": [{"name": "f"}]}, "functions"),
         ({"function_call": {"name": "f"}}, "function_call"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
-        ({"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format"),
-        ({"presence_penalty": 0.5}, "presence_penalty"),
-        ({"frequency_penalty": -1}, "frequency_penalty"),
-        ({"repetition_penalty": 1.1}, "repetition_penalty"),
-        ({"logit_bias": {"50256": -100}}, "logit_bias"),
         ({"suffix": "x"}, "suffix"),
         ({"echo": True}, "echo"),
         ({"audio": {"voice": "alloy", "format": "wav"}}, "audio"),
@@ -531,9 +551,85 @@ def test_so_many_prompts_are_taken(count: int) -> None:
     assert len(completion(prompt=[[1]] * count).prompts) == count
 
 
+def test_several_answers_to_each_prompt_are_bounded_in_all() -> None:
+    assert completion(prompt=["a"] * 8, n=16).n == 16
+    error = refused(parse_completion, json.dumps({"prompt": ["a"] * 9, "n": 15}).encode())
+    assert error.param == "n"
+    assert "128" in error.message
+
+
+def test_logprobs_are_asked_for_in_two_ways() -> None:
+    assert chat().logprobs is None
+    assert chat(logprobs=True).logprobs == 0
+    assert chat(logprobs=True, top_logprobs=20).logprobs == 20
+    assert completion(prompt="x", logprobs=5).logprobs == 5
+    assert completion(prompt="x", logprobs=0).logprobs == 0
+    assert completion(prompt="x", logprobs=False).logprobs is None
+
+
 @pytest.mark.parametrize(
-    "fields", [{"logprobs": 0}, {"logprobs": 5}, {"logprobs": True}, {"echo": True}, {"n": 2}]
+    ("parse", "fields", "param"),
+    [
+        (parse_chat, {"top_logprobs": 3}, "top_logprobs"),
+        (parse_chat, {"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+        (parse_chat, {"logprobs": 5}, "logprobs"),
+        (parse_completion, {"logprobs": 6}, "logprobs"),
+        (parse_completion, {"logprobs": True}, "logprobs"),
+    ],
 )
+def test_logprobs_in_the_wrong_way_are_named(
+    parse: Any,  # noqa: ANN401 - one of two functions
+    fields: dict[str, Any],
+    param: str,
+) -> None:
+    body = {"messages": HELLO, "prompt": "x", **fields}
+
+    assert refused(parse, json.dumps(body).encode()).param == param
+
+
+SCHEMA = {"type": "object", "title": "\u20ac"}
+FORMAT = {"type": "json_schema", "json_schema": {"name": "n", "strict": True, "schema": SCHEMA}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind", "told", "param"),
+    [
+        ({"response_format": FORMAT}, "json_schema", SCHEMA, "response_format"),
+        (
+            {"response_format": {"type": "json_object"}},
+            "json_schema",
+            {"type": "object"},
+            "response_format",
+        ),
+        ({"guided_json": SCHEMA}, "json_schema", SCHEMA, "guided_json"),
+        ({"guided_json": json.dumps(SCHEMA)}, "json_schema", SCHEMA, "guided_json"),
+        ({"guided_choice": ["a", "b"]}, "choice", ["a", "b"], "guided_choice"),
+    ],
+)
+def test_a_grammar_can_be_asked_for(
+    fields: dict[str, Any], kind: str, told: object, param: str
+) -> None:
+    grammar = chat(**fields).grammar
+
+    assert grammar is not None
+    assert (grammar.kind, json.loads(grammar.text), grammar.param) == (kind, told, param)
+
+
+def test_a_grammar_of_text_stays_as_it_is() -> None:
+    assert chat(guided_regex="a+").grammar == Grammar("regex", "a+", "guided_regex")
+    assert chat(guided_grammar="x").grammar == Grammar("grammar", "x", "guided_grammar")
+    assert chat(response_format={"type": "text"}, guided_json=None).grammar is None
+
+
+def test_the_limit_of_answers_says_its_number() -> None:
+    assert chat(n=16).n == 16
+    assert chat(n=2, best_of=2).n == 2
+    error = refused(parse_chat, json.dumps({"messages": HELLO, "n": 17}).encode())
+    assert error.param == "n"
+    assert "16" in error.message
+
+
+@pytest.mark.parametrize("fields", [{"echo": True}, {"suffix": "x"}])
 def test_completions_refuse_by_name_too(fields: dict[str, Any]) -> None:
     error = refused(parse_completion, json.dumps({"prompt": "x", **fields}).encode())
 
@@ -549,6 +645,20 @@ def test_the_caller_wins_over_the_profile() -> None:
     assert chat().sampling(defaults) == defaults
     said = chat(temperature=0, top_p=1, top_k=0, min_p=0, seed=0).sampling(defaults)
     assert said == Sampling(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, seed=0)
+
+
+def test_penalties_and_bias_reach_the_sampling() -> None:
+    sampling = chat(
+        presence_penalty=0.5,
+        frequency_penalty=-1,
+        repetition_penalty=1.1,
+        logit_bias={"50256": -100, "7": 2.5},
+    ).sampling(Sampling())
+
+    assert (sampling.presence_penalty, sampling.frequency_penalty) == (0.5, -1.0)
+    assert sampling.repetition_penalty == 1.1
+    assert sampling.logit_bias == ((50256, -100.0), (7, 2.5))
+    assert chat(logit_bias={}, presence_penalty=0).sampling(Sampling()) == Sampling()
 
 
 @pytest.mark.parametrize("top_p", [0, 1e-9])

@@ -50,15 +50,24 @@ FULL_CHAT: dict[str, Any] = {
     "stream_options": {"include_usage": True},
     "queue": {"priority": 1, "max_queue_wait_ms": "5", "deadline_ms": 5},
     "swarm": {},
-    "n": 1,
+    "n": 2,
     "tools": [],
     "tool_choice": "auto",
     "functions": [],
     "function_call": "auto",
-    "response_format": {"type": "text"},
-    "logit_bias": {},
-    "logprobs": False,
-    "top_logprobs": 0,
+    "response_format": {
+        "type": "json_schema",
+        "json_schema": {"name": "n", "schema": {"type": "object"}, "strict": True},
+    },
+    "guided_json": None,
+    "guided_regex": None,
+    "guided_choice": None,
+    "presence_penalty": 1,
+    "frequency_penalty": -0.5,
+    "repetition_penalty": 1.1,
+    "logit_bias": {"5": 1},
+    "logprobs": True,
+    "top_logprobs": 3,
     "modalities": ["text"],
     "audio": None,
     "prediction": None,
@@ -68,7 +77,7 @@ FULL_CHAT: dict[str, Any] = {
 FULL_COMPLETION: dict[str, Any] = {
     "model": "auto",
     "prompt": ["a", "b"],
-    "logprobs": None,
+    "logprobs": 2,
     "stop": None,
     "queue": {"priority": 1},
 }
@@ -152,6 +161,7 @@ def test_any_value_anywhere_in_a_chat_gives_a_request_or_names_a_field(
         template_options=dict(prompt.template_options),
         seed=request.seed,
         stop=list(request.stop),
+        logit_bias=dict(request.logit_bias),
     )
     assert decode_command(encode(command)[4:]) == command  # the engine can be told
 

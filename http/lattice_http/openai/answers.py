@@ -7,7 +7,7 @@ is prefix + JSON string + suffix.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -15,6 +15,8 @@ import attrs
 from lattice_actors.generation import FinishReason, Usage
 from lattice_http import sse
 from lattice_http.json_bytes import encode, encode_text
+
+from .logprobs import TextLogprobs, Told, chat_logprobs
 
 _REASONS = {
     FinishReason.STOP: "stop",
@@ -45,33 +47,54 @@ def usage_object(usage: Usage) -> dict[str, Any]:
     }
 
 
-def total_usage(usages: Iterable[Usage]) -> Usage:
-    """Return the sum, for an answer with several prompts."""
+def total_usage(usages: Mapping[int, Usage], n: int = 1) -> Usage:
+    """Return the sum over the choices of *usages*, each prompt having *n*.
+
+    A prompt counts once, with what was cached of it for the first of its choices.
+    """
     prompt = completion = cached = 0
-    for usage in usages:
-        prompt += usage.prompt_tokens
+    counted: set[int] = set()
+    for choice, usage in sorted(usages.items()):
         completion += usage.completion_tokens
-        cached += usage.cached_tokens
+        if choice // n not in counted:
+            counted.add(choice // n)
+            prompt += usage.prompt_tokens
+            cached += usage.cached_tokens
     return Usage(prompt, completion, cached)
 
 
+@attrs.frozen
+class Whole:
+    """One choice of an answer."""
+
+    text: str
+    reason: FinishReason
+    logprobs: Told | None = None  # None: nobody asked
+
+
 def chat_completion(
-    answer_id: str, created: int, model: str, text: str, reason: FinishReason, usage: Usage
+    answer_id: str,
+    created: int,
+    model: str,
+    answers: Sequence[Whole],
+    usage: Usage,
 ) -> dict[str, Any]:
-    """Return a whole ``chat.completion``; *created* is Unix time."""
-    message = {"role": "assistant", "content": text, "refusal": None}
-    choice = {
-        "index": 0,
-        "message": message,
-        "logprobs": None,
-        "finish_reason": _REASONS[reason],
-    }
+    """Return a whole ``chat.completion`` with these choices; *created* is Unix time."""
+    choices = [
+        {
+            "index": index,
+            "message": {"role": "assistant", "content": answer.text, "refusal": None},
+            "logprobs": None if answer.logprobs is None else chat_logprobs(answer.logprobs),
+            "finish_reason": _REASONS[answer.reason],
+        }
+        for index, answer in enumerate(answers)
+    ]
     return {
         "id": answer_id,
         "object": "chat.completion",
         "created": created,
         "model": model,
-        "choices": [choice],
+        "choices": choices,
         "usage": usage_object(usage),
     }
 
@@ -80,13 +103,18 @@ def text_completion(
     answer_id: str,
     created: int,
     model: str,
-    texts: Sequence[tuple[str, FinishReason]],
+    answers: Sequence[Whole],
     usage: Usage,
 ) -> dict[str, Any]:
-    """Return a whole ``text_completion`` with one choice for each prompt."""
+    """Return a whole ``text_completion`` with these choices."""
     choices = [
-        {"text": text, "index": index, "logprobs": None, "finish_reason": _REASONS[reason]}
-        for index, (text, reason) in enumerate(texts)
+        {
+            "text": answer.text,
+            "index": index,
+            "logprobs": None if answer.logprobs is None else TextLogprobs().next(answer.logprobs),
+            "finish_reason": _REASONS[answer.reason],
+        }
+        for index, answer in enumerate(answers)
     ]
     return {
         "id": answer_id,
@@ -139,42 +167,51 @@ class _Frames:
 
 @attrs.define(eq=False)
 class ChunkEncoder(_Frames):
-    """The frames of one ``chat.completion.chunk`` stream, in order: `delta`..., `finish`, `usage`.
+    """The frames of one ``chat.completion.chunk`` stream with *choices* answers.
 
-    The role comes with the first text, so that it does not arrive before the model has answered.
+    In order for each of them: `delta`..., `finish`; and `usage` when all have ended. The role
+    comes with the first text, so that it does not arrive before the model has answered.
     """
 
-    _prefix: bytes = attrs.field(init=False)
-    _later_prefix: bytes = attrs.field(init=False)
-    _suffix: bytes = attrs.field(init=False)
+    choices: int = 1
+    _parts: list[tuple[bytes, bytes]] = attrs.field(init=False)
+    _silent: set[int] = attrs.field(init=False)  # not one piece: the role is still owed
 
     def __attrs_post_init__(self) -> None:
         self._kind = "chat.completion.chunk"
-        choice = {"index": 0, "delta": {"content": ""}, "logprobs": None, "finish_reason": None}
-        self._later_prefix, self._suffix = self._split(choice, "delta", "content")
-        choice["delta"] = {"role": "assistant", "content": ""}
-        self._prefix, _ = self._split(choice, "delta", "content")
+        self._silent = set(range(self.choices))
+        self._parts = [
+            self._split(self._choice(index, {"content": ""}), "delta", "content")
+            for index in range(self.choices)
+        ]
 
-    def delta(self, text: str, index: int = 0) -> bytes:
-        """Return the next piece of text; a chat has one answer, so *index* is 0."""
-        assert index == 0
-        prefix, self._prefix = self._prefix, self._later_prefix
-        return prefix + encode_text(text) + self._suffix
+    def delta(self, text: str, index: int = 0, logprobs: Told = ()) -> bytes:
+        """Return the next piece of the answer *index*."""
+        if logprobs:
+            role = {"role": "assistant"} if index in self._silent else {}
+            self._silent.discard(index)
+            choice = self._choice(index, {**role, "content": text})
+            return self._frame({"choices": [choice | {"logprobs": chat_logprobs(logprobs)}]})
+        if index in self._silent:
+            self._silent.discard(index)
+            first = self._choice(index, {"role": "assistant", "content": ""})
+            prefix, suffix = self._split(first, "delta", "content")
+        else:
+            prefix, suffix = self._parts[index]
+        return prefix + encode_text(text) + suffix
 
     def finish(self, reason: FinishReason, index: int = 0) -> bytes:
-        """Return the chunk that says why the answer ended."""
-        assert index == 0
-        empty = self._prefix is not self._later_prefix  # not one piece: the role is still owed
-        delta = {"role": "assistant", "content": ""} if empty else {}
-        return self._last(delta, _REASONS[reason], {})
+        """Return the chunk that says why the answer *index* ended."""
+        delta = {"role": "assistant", "content": ""} if index in self._silent else {}
+        return self._frame({"choices": [self._choice(index, delta, _REASONS[reason])]})
 
-    def error(self, error: dict[str, Any]) -> bytes:
-        """Return the last chunk of an answer that failed, with the object of the error."""
-        return self._last({}, "error", {"error": error})
+    def error(self, error: dict[str, Any], index: int = 0) -> bytes:
+        """Return the last chunk of a stream in which the answer *index* failed."""
+        return self._frame({"choices": [self._choice(index, {}, "error")], "error": error})
 
-    def _last(self, delta: dict[str, Any], reason: str, rest: dict[str, Any]) -> bytes:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
-        return self._frame({"choices": [choice], **rest})
+    @staticmethod
+    def _choice(index: int, delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
+        return {"index": index, "delta": delta, "logprobs": None, "finish_reason": reason}
 
 
 @attrs.define(eq=False)
@@ -183,6 +220,7 @@ class TextChunkEncoder(_Frames):
 
     choices: int = 1
     _parts: list[tuple[bytes, bytes]] = attrs.field(init=False)
+    _logprobs: dict[int, TextLogprobs] = attrs.field(init=False, factory=dict[int, TextLogprobs])
 
     def __attrs_post_init__(self) -> None:
         self._kind = "text_completion"
@@ -190,8 +228,13 @@ class TextChunkEncoder(_Frames):
             self._split(self._choice(index, None), "text") for index in range(self.choices)
         ]
 
-    def delta(self, text: str, index: int = 0) -> bytes:
+    def delta(self, text: str, index: int = 0, logprobs: Told = ()) -> bytes:
         """Return the next piece of the answer *index*."""
+        if logprobs:
+            choice = self._choice(index, None)
+            told = self._logprobs.setdefault(index, TextLogprobs()).next(logprobs)
+            choice |= {"text": text, "logprobs": told}
+            return self._frame({"choices": [choice]})
         prefix, suffix = self._parts[index]
         return prefix + encode_text(text) + suffix
 

@@ -14,6 +14,7 @@ from .bodies import INT64_MIN, decode, decode_part, is_empty, is_null, unsupport
 from .request import ModelBody, ModelRequest, TokenLimit, shared_fields
 from .wishes import Headers
 
+MAX_TOP_LOGPROBS = 20  # as at OpenAI
 MAX_TEMPLATE_OPTIONS_BYTES = 16 * 1024
 MAX_TEMPLATE_OPTIONS_DEPTH = 8
 UINT64_MAX = 2**64 - 1  # the largest integer that goes to the engine
@@ -88,9 +89,10 @@ class ChatBody(ModelBody, frozen=True, kw_only=True):
     max_completion_tokens: TokenLimit | None = None
     chat_template_kwargs: Raw = Raw()
 
-    # Known, and not honoured yet.
     logprobs: bool | None = None
-    top_logprobs: Annotated[int, Meta(ge=0, le=2**31)] | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
+
+    # Known, and not honoured yet.
     modalities: list[str] | None = None
     audio: Raw = Raw()
     prediction: Raw = Raw()
@@ -166,9 +168,18 @@ def parse_chat(body: bytes, headers: Headers, unix_now: float) -> ChatRequest:
         text_chars=chars,
         text_bytes=size,
         image_param=image,
+        logprobs=_logprobs(form),
         template_options=_template_options(form.chat_template_kwargs),
         **shared,
     )
+
+
+def _logprobs(form: ChatBody) -> int | None:
+    if form.logprobs:
+        return form.top_logprobs or 0
+    if form.top_logprobs:
+        raise wrong("top_logprobs", "only allowed when logprobs is true")
+    return None
 
 
 def _flatten(message: Message, index: int) -> tuple[str, int | None]:
@@ -217,10 +228,6 @@ def _call(call: ToolCall) -> dict[str, Any]:
 
 
 def _refuse_unhonoured(form: ChatBody) -> None:
-    if form.logprobs:
-        raise unsupported("logprobs")
-    if form.top_logprobs:
-        raise unsupported("top_logprobs")
     if form.modalities and form.modalities != ["text"]:
         raise unsupported("modalities")
     for name in ("audio", "prediction", "web_search_options", "moderation"):

@@ -10,10 +10,11 @@ from msgspec import Meta, Raw
 
 from lattice_actors.generation import Text, Tokens
 
-from .bodies import decode, decode_part, is_null, unsupported, wrong
+from .bodies import decode, decode_part, is_null, wrong
 from .request import ModelBody, ModelRequest, shared_fields
 from .wishes import Headers
 
+MAX_LOGPROBS = 5  # as at OpenAI; 0 tells those of the answer itself
 MAX_PROMPTS = 128  # each is a ticket of its own, and by default 128 may wait in all
 
 NonEmpty = Annotated[str, Meta(min_length=1)]
@@ -24,9 +25,7 @@ TokenIds = Annotated[
 
 class CompletionBody(ModelBody, frozen=True, kw_only=True):
     prompt: Raw = Raw()
-
-    # Known, and not honoured yet; 0 asks for the probabilities of the answer itself.
-    logprobs: Annotated[int, Meta(ge=0, le=2**31)] | bool | None = None
+    logprobs: Annotated[int, Meta(ge=0, le=MAX_LOGPROBS)] | bool | None = None
 
 
 _BODY: msgspec.json.Decoder[CompletionBody] = msgspec.json.Decoder(CompletionBody)
@@ -38,7 +37,7 @@ _LISTS: msgspec.json.Decoder[list[list[int]]] = msgspec.json.Decoder(list[TokenI
 
 @attrs.frozen(kw_only=True)
 class CompletionRequest(ModelRequest):
-    """Each prompt is one choice of the answer, in this order."""
+    """Each prompt is `n` choices of the answer, in this order."""
 
     prompts: tuple[Text | Tokens, ...]
 
@@ -55,10 +54,14 @@ def parse_completion(body: bytes, headers: Headers, unix_now: float) -> Completi
         BadRequest: with the `param` to blame.
     """
     form, sent = decode(body, _BODY)
-    if form.logprobs is not None and form.logprobs is not False:
-        raise unsupported("logprobs")
+    if form.logprobs is True:
+        raise wrong("logprobs", f"expected an integer up to {MAX_LOGPROBS}")
+    logprobs = None if form.logprobs is False else form.logprobs
     shared = shared_fields(form, sent, headers, unix_now)
-    return CompletionRequest(prompts=_prompts(form.prompt), **shared)
+    prompts = _prompts(form.prompt)
+    if len(prompts) * shared["n"] > MAX_PROMPTS:
+        raise wrong("n", f"more than {MAX_PROMPTS} answers: {len(prompts)} prompts x {form.n}")
+    return CompletionRequest(prompts=prompts, logprobs=logprobs, **shared)
 
 
 def _prompts(raw: Raw) -> tuple[Text | Tokens, ...]:

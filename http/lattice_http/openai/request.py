@@ -6,17 +6,19 @@ know it, it would change the answer and we cannot do it; or its name is listed a
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 import attrs
 import msgspec
 from msgspec import Meta, Raw
 
-from lattice_actors.generation import Sampling
+from lattice_actors.generation import Grammar, Sampling
 
 from .bodies import (
     INT64_MAX,
     INT64_MIN,
+    decode_part,
     fields_of,
     is_empty,
     is_null,
@@ -24,29 +26,32 @@ from .bodies import (
     unsupported,
     wrong,
 )
+from .grammars import ChoiceTexts, GrammarText, ResponseFormat, read_grammar
 from .wishes import Headers, QueueBody, Wishes, read_wishes
 
 MAX_MODEL_CHARS = 4096  # a priority list of a hundred long names
 MAX_STOP_CHARS = 1024
 MAX_TOKENS = 2**31
+MAX_CHOICES = 16  # `n`: each is a ticket of its own
+MAX_BIASES = 1024  # tokens; each is work in every step of the answer
 SMALLEST_TOP_P = 1e-6  # below the likeliest token's share in any vocabulary: only it is left
 
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
+Repetition = Annotated[float, Meta(ge=0.01, le=100)]
+Bias = Annotated[float, Meta(ge=-100, le=100)]
 StopText = Annotated[str, Meta(min_length=1, max_length=MAX_STOP_CHARS)]
 TokenLimit = Annotated[int, Meta(ge=1, le=MAX_TOKENS)]
-Choices = Annotated[int, Meta(ge=1, le=2**31)]
+Choices = Annotated[int, Meta(ge=1, le=MAX_CHOICES)]
+
+
+_BIAS: msgspec.json.Decoder[dict[str, Bias]] = msgspec.json.Decoder(dict[str, Bias])
+_TOKEN_ID = re.compile(r"[0-9]{1,9}")
 
 
 class StreamOptions(msgspec.Struct, frozen=True):
     """The ``stream_options`` object."""
 
     include_usage: bool | None = None
-
-
-class ResponseFormat(msgspec.Struct, frozen=True):
-    """The ``response_format`` object, as far as ``text`` needs it."""
-
-    type: str
 
 
 class ModelBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,19 +67,23 @@ class ModelBody(msgspec.Struct, frozen=True, kw_only=True):
     stop: StopText | Annotated[list[StopText], Meta(max_length=4)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    repetition_penalty: Repetition | None = None
+    logit_bias: Raw = Raw()
+    n: Choices | None = None
+    response_format: ResponseFormat | None = None
+    guided_json: Raw = Raw()
+    guided_regex: GrammarText | None = None
+    guided_choice: ChoiceTexts | None = None
+    guided_grammar: GrammarText | None = None
+    best_of: Annotated[int, Meta(ge=1, le=2**31)] | None = None
     queue: QueueBody | None = None
     swarm: Raw = Raw()
 
     # Known, and not honoured yet: neutral values pass, others are refused (`_refuse_shared`).
-    n: Choices | None = None
-    best_of: Choices | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
-    repetition_penalty: Annotated[float, Meta(ge=0, le=1000)] | None = None
-    logit_bias: Raw = Raw()
     suffix: str | None = None
     echo: bool | None = None
-    response_format: ResponseFormat | None = None
     tools: Raw = Raw()
     tool_choice: Raw = Raw()
     functions: Raw = Raw()
@@ -92,7 +101,14 @@ class ModelRequest:
     top_k: int | None = None
     min_p: float | None = None
     seed: int | None = None
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
     stop: tuple[str, ...] = ()
+    n: int = 1  # answers to each prompt
+    grammar: Grammar | None = None
+    logprobs: int | None = None  # tell them, with so many likeliest tokens beside each
     stream: bool = False
     include_usage: bool = False  # the stream ends with a chunk of usage
     wishes: Wishes = attrs.field(factory=Wishes)
@@ -113,6 +129,10 @@ class ModelRequest:
             top_k=top_k,
             min_p=defaults.min_p if self.min_p is None else self.min_p,
             seed=defaults.seed if self.seed is None else self.seed,
+            presence_penalty=self.presence_penalty,
+            frequency_penalty=self.frequency_penalty,
+            repetition_penalty=self.repetition_penalty,
+            logit_bias=self.logit_bias,
         )
 
 
@@ -136,7 +156,19 @@ def shared_fields(
         "top_k": body.top_k,
         "min_p": body.min_p,
         "seed": body.seed,
+        "presence_penalty": body.presence_penalty or 0.0,
+        "frequency_penalty": body.frequency_penalty or 0.0,
+        "repetition_penalty": body.repetition_penalty or 1.0,
+        "logit_bias": _bias(body.logit_bias),
         "stop": (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ()),
+        "grammar": read_grammar(
+            body.response_format,
+            body.guided_json,
+            body.guided_regex,
+            body.guided_choice,
+            body.guided_grammar,
+        ),
+        "n": body.n or 1,
         "stream": bool(body.stream),
         "include_usage": bool(body.stream_options and body.stream_options.include_usage),
         "wishes": read_wishes(body.queue, headers, unix_now),
@@ -145,20 +177,30 @@ def shared_fields(
     }
 
 
+def _bias(raw: Raw) -> tuple[tuple[int, float], ...]:
+    """Decode ``logit_bias``: token ids as strings. The engine knows which ids there are."""
+    name = "logit_bias"
+    if is_empty(raw, b"{}", name):
+        return ()
+    given = decode_part(raw, _BIAS, name)
+    if len(given) > MAX_BIASES:
+        raise wrong(name, f"more than {MAX_BIASES} tokens")
+    bias: dict[int, float] = {}
+    for key, value in given.items():
+        if not _TOKEN_ID.fullmatch(key):
+            raise wrong(name, "a key is no token id (a whole number, in a string)")
+        bias[int(key)] = value
+    return tuple(bias.items())
+
+
 def _refuse_shared(body: ModelBody) -> None:
-    for name in ("n", "best_of", "repetition_penalty"):
-        if getattr(body, name) not in (None, 1):
-            raise unsupported(name)
-    for name in ("presence_penalty", "frequency_penalty"):
-        if getattr(body, name) not in (None, 0):
-            raise unsupported(name)
+    if body.best_of not in (None, body.n or 1):  # as many as are returned: nothing to choose
+        raise unsupported("best_of")
     if body.suffix:
         raise unsupported("suffix")
     if body.echo:
         raise unsupported("echo")
-    if body.response_format is not None and body.response_format.type != "text":
-        raise unsupported("response_format")
-    for name, brackets in (("logit_bias", b"{}"), ("tools", b"[]"), ("functions", b"[]")):
+    for name, brackets in (("tools", b"[]"), ("functions", b"[]")):
         if not is_empty(getattr(body, name), brackets, name):
             raise unsupported(name)
     for name in ("tool_choice", "function_call"):

@@ -12,7 +12,7 @@ from quart import Blueprint, Response, request
 
 from lattice_actors.capability.spec import meta_model
 from lattice_actors.errors import BadRequest, ModelNotFound, NotFound
-from lattice_actors.generation import Chat, Delta, Text
+from lattice_actors.generation import Chat, Delta, Text, TokenLogprob
 from lattice_http.asking import body_of, caller_of, json_response, request_log, typed_errors
 from lattice_http.body import Frames, RequestBody
 from lattice_http.exchange import Exchange
@@ -22,6 +22,7 @@ from . import models
 from .answers import (
     ChunkEncoder,
     TextChunkEncoder,
+    Whole,
     chat_completion,
     new_chat_id,
     new_completion_id,
@@ -48,11 +49,8 @@ def openai_routes(gateway: Gateway) -> Blueprint:
         exchange = _exchange(gateway, of_chat(parsed))
         if parsed.stream:
             return _stream(exchange, partial(_chat_frames, parsed))
-        texts = await _whole(exchange)
-        finish = exchange.finished[0]
-        body = chat_completion(
-            new_chat_id(), _now(), exchange.model, texts[0], finish.reason, finish.usage
-        )
+        answers = await _whole(exchange)
+        body = chat_completion(new_chat_id(), _now(), exchange.model, answers, exchange.usage)
         return json_response(body, headers=exchange.headers())
 
     @routes.post("/v1/completions")
@@ -62,8 +60,7 @@ def openai_routes(gateway: Gateway) -> Blueprint:
         exchange = _exchange(gateway, of_completion(parsed))
         if parsed.stream:
             return _stream(exchange, partial(_completion_frames, parsed))
-        texts = await _whole(exchange)
-        answers = [(text, exchange.finished[index].reason) for index, text in enumerate(texts)]
+        answers = await _whole(exchange)
         body = text_completion(new_completion_id(), _now(), exchange.model, answers, exchange.usage)
         return json_response(body, headers=exchange.headers())
 
@@ -152,9 +149,10 @@ def _stream(exchange: Exchange, make_frames: Callable[[str], Frames]) -> Respons
     return response
 
 
-async def _whole(exchange: Exchange) -> list[str]:
-    """Wait for the ends of all answers and return their texts."""
-    texts: list[list[str]] = [[] for _ in exchange.prompted.prompts]
+async def _whole(exchange: Exchange) -> list[Whole]:
+    """Wait for the ends of all answers and return them."""
+    texts: list[list[str]] = [[] for _ in range(exchange.prompted.choices)]
+    told: list[list[TokenLogprob]] = [[] for _ in texts]
     try:
         async with AsyncExitStack() as stack:
             events = await exchange.open(stack)
@@ -162,20 +160,25 @@ async def _whole(exchange: Exchange) -> list[str]:
                 for index, event in events:
                     if isinstance(event, Delta):
                         texts[index].append(event.text)
+                        told[index] += event.logprobs
                 events = None if exchange.answering.over else await exchange.receive()
     except BaseException:
         exchange.log.setdefault("outcome", "failed_or_left")
         raise
     exchange.close("ok")
-    return ["".join(pieces) for pieces in texts]
+    asked = exchange.prompted.request.logprobs is not None
+    return [
+        Whole("".join(pieces), exchange.finished[index].reason, told[index] if asked else None)
+        for index, pieces in enumerate(texts)
+    ]
 
 
 def _chat_frames(parsed: ChatRequest, model: str) -> Frames:
-    return ChunkEncoder(new_chat_id(), _now(), model, parsed.include_usage)
+    return ChunkEncoder(new_chat_id(), _now(), model, parsed.include_usage, choices=parsed.n)
 
 
 def _completion_frames(parsed: CompletionRequest, model: str) -> Frames:
-    choices = len(parsed.prompts)
+    choices = len(parsed.prompts) * parsed.n
     return TextChunkEncoder(
         new_completion_id(), _now(), model, parsed.include_usage, choices=choices
     )
