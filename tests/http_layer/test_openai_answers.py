@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,6 +29,7 @@ from lattice_http.openai.answers import (
     total_usage,
     usage_object,
 )
+from lattice_http.openai.chat import ChatBody
 
 USAGE = Usage(prompt_tokens=7, completion_tokens=3, cached_tokens=5)
 USAGE_OBJECT = {
@@ -340,6 +342,18 @@ def test_the_model_list_is_one_to_the_sdk() -> None:
     assert body["data"][0]["state"] == "READY"
     assert "state" not in body["data"][1]
     assert "unusable" not in body
+
+
+def test_a_model_says_what_can_be_asked_of_it() -> None:
+    names = {field.encode_name for field in msgspec.structs.fields(ChatBody)}
+
+    told = models.shown_model(ENTRY)["supported_parameters"]
+
+    assert len(set(told)) == len(told)
+    assert set(told) <= names
+    assert "tools" not in told
+    embedder = ModelEntry("e", kind=Kind.EMBEDDING)
+    assert "supported_parameters" not in models.shown_model(embedder)
 
 
 def test_unusable_directories_are_listed_without_their_paths() -> None:

@@ -5,7 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from lattice_actors.catalog.entry import ModelEntry, Unusable
+from lattice_actors.catalog.entry import Kind, ModelEntry, Unusable
+
+# What a chat may ask of a model of ours; other backends have ideas of their own.
+SUPPORTED = (
+    *("max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "min_p", "seed"),
+    *("stop", "n", "presence_penalty", "frequency_penalty", "repetition_penalty", "logit_bias"),
+    *("logprobs", "top_logprobs", "response_format", "guided_json", "guided_choice"),
+    *("guided_regex", "guided_grammar", "stream", "stream_options", "chat_template_kwargs"),
+)
+
+
+def shown_model(entry: ModelEntry, state: str | None = None) -> dict[str, Any]:
+    """Return one ``model`` with what a request may ask of it."""
+    told = model_object(entry, state)
+    if entry.backend == "mlx" and entry.kind is Kind.CHAT:
+        told["supported_parameters"] = list(SUPPORTED)
+    return told
 
 
 def model_object(entry: ModelEntry, state: str | None = None) -> dict[str, Any]:

@@ -80,9 +80,8 @@ def openai_routes(gateway: Gateway) -> Blueprint:
         entry = snapshot.get(model)
         if entry is None:
             raise ModelNotFound(f"There is no model {model!r}.", param="model")
-        return json_response(
-            models.model_object(entry, (await _states(gateway)).get(model, "cold"))
-        )
+        state = (await _states(gateway)).get(model, "cold")
+        return json_response(models.shown_model(entry, state))
 
     @routes.delete("/v1/models/<path:model>")
     @typed_errors
