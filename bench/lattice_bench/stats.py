@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from statistics import median
@@ -91,8 +92,11 @@ def tail_ratio(
 
     def ratio(drawn: Sequence[tuple[list[float], list[float]]]) -> float:
         our = percentile([value for one, _ in drawn for value in one], share)
-        return our / percentile([value for _, one in drawn for value in one], share)
+        their = percentile([value for _, one in drawn for value in one], share)
+        return our / their if their else math.inf
 
     draw = random.Random(SEED)
     ratios = [ratio(draw.choices(rounds, k=len(rounds))) for _ in range(TAIL_RESAMPLES)]
+    if not math.isfinite(max(ratios)):
+        return None  # nothing was as fast as the clock can tell
     return Ratio(len(rounds), ratio(rounds), percentile(ratios, 0.025), percentile(ratios, 0.975))
