@@ -14,11 +14,13 @@ import trio
 from .answers import Answer
 from .arms import Arm
 from .http1 import Connection
-from .load import NETWORK_ERRORS, ask
+from .load import NETWORK_ERRORS, Target, ask
 from .scenarios import Deck, Request, Round, Scenario, Sizes, Told, Wave
 
 SETTLE_S = 5.0  # how long a server gets to notice that clients have left
 POLL_S = 0.1
+TRIES = 4  # of the first request: it may load a model for longer than a server lets it wait
+PAUSE_S = 1.0  # before the next try, unless the server says how long
 
 
 class ArmFailed(Exception):
@@ -118,9 +120,8 @@ class Player:
         for at, target in enumerate(self.arm.targets):
             deck = Deck(sizes, f"{plan.seed} warm-up {at}")
             for _ in range(max(1, plan.warm_up)):
-                (connection,) = await self._open(1)
                 body = target.body(deck.text(sizes.prompt_tokens), sizes.max_tokens)
-                answer = await ask(target, connection, body)
+                answer = await self._first(target, body)
                 if answer.error is not None:
                     raise ArmFailed(
                         f"{self.arm.name} ({target.base_url}, model {target.model!r}) "
@@ -129,6 +130,15 @@ class Player:
                 if at == 0 and answer.prompt_tokens is not None:
                     overhead = max(0, answer.prompt_tokens - sizes.prompt_tokens)
         return overhead
+
+    async def _first(self, target: Target, body: bytes) -> Answer:
+        for left in reversed(range(TRIES)):
+            (connection,) = await self._open(1)
+            answer = await ask(target, connection, body)
+            if answer.error is None or answer.status is None or not left:
+                break
+            await trio.sleep(PAUSE_S if answer.retry_after_s is None else answer.retry_after_s)
+        return answer
 
     async def play(self, scenario: Scenario, deck: Deck) -> Round:
         """Play one round."""

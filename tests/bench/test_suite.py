@@ -179,6 +179,23 @@ async def test_a_server_that_does_not_answer_is_named() -> None:
         await run_suite([arm], [], Plan(SMALL, 1, 1, 1))
 
 
+async def test_a_server_that_loads_its_model_is_asked_again(
+    server: tuple[Server, Target],
+) -> None:
+    server[0].refusals = 2
+
+    await run_suite([Arm("a", (server[1],))], [], Plan(SMALL, 1, 1, 1))
+
+    assert len(server[0].asked) == 3
+
+
+async def test_a_server_that_always_refuses_is_given_up(server: tuple[Server, Target]) -> None:
+    server[0].refusals = 99
+
+    with pytest.raises(ArmFailed, match="429"):
+        await run_suite([Arm("a", (server[1],))], [], Plan(SMALL, 1, 1, 1))
+
+
 def test_everybody_is_first_once() -> None:
     players = [Player(Arm(name, (Target("http://h", "m"),))) for name in "abc"]
 
