@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 import attrs
 
 from .load import Target
 
 FIRST = "base"  # the name of the arm of --base-url
+KEY = "LATTICE_BENCH_KEY_"  # and the name of another arm, in capitals: the variable with its key
 
 
 class BadArm(ValueError):
@@ -27,11 +29,17 @@ class Arm:
         return self.targets[0]
 
 
-def arms(first: Target, models: Sequence[str], against: Sequence[str], name: str) -> list[Arm]:
+def arms(
+    first: Target,
+    models: Sequence[str],
+    against: Sequence[str],
+    name: str,
+    environment: Mapping[str, str],
+) -> list[Arm]:
     """Return the first arm, which is called *name*, and those of ``name=url[,model[,second]]``.
 
     An arm that names no models asks for those of the first one. The key of the first one goes to
-    no other server.
+    no other server; theirs are in the variables that `KEY` begins.
 
     Raises:
         BadArm: two have the same name, or one is no such text.
@@ -42,7 +50,8 @@ def arms(first: Target, models: Sequence[str], against: Sequence[str], name: str
         url, *named = (part.strip() for part in rest.split(","))
         if not equals or not called.strip() or not url:
             raise BadArm(f"not name=url[,model]: {text!r}")
-        plain = Target(url, "", None, first.timeout_s)
+        key = environment.get(KEY + re.sub(r"\W", "_", called.strip()).upper())
+        plain = Target(url, "", key, first.timeout_s)
         try:
             assert plain.path
         except ValueError as error:

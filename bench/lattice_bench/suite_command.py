@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 from pathlib import Path
@@ -93,7 +94,7 @@ class SuiteOptions:
         seed = random.SystemRandom().randrange(10**6) if self.seed is None else self.seed
         models = [target.model, *([self.second_model] if self.second_model else [])]
         return Job(
-            arms(target, models, self.against, self.name),
+            arms(target, models, self.against, self.name, os.environ),
             choose(self.scenario or DEFAULT, sizes),
             Plan(sizes, self.rounds, warm_up, seed),
             self.html,

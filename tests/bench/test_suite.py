@@ -220,7 +220,7 @@ BASE = Target("http://h:1", "auto", "secret", 9.0)
 
 
 def test_an_arm_has_models_of_its_own_or_those_of_the_first() -> None:
-    found = arms(BASE, ["m", "n"], ["x=http://i:2", "y=http://j/v1,p,q"], "base")
+    found = arms(BASE, ["m", "n"], ["x=http://i:2", "y=http://j/v1,p,q"], "base", {})
 
     assert [[target.model for target in arm.targets] for arm in found] == [
         ["m", "n"],
@@ -230,10 +230,12 @@ def test_an_arm_has_models_of_its_own_or_those_of_the_first() -> None:
     assert found[1].target.timeout_s == 9.0
 
 
-def test_the_key_goes_to_the_first_server_only() -> None:
-    found = arms(BASE, ["m"], ["x=http://i:2"], "base")
+def test_a_server_gets_its_own_key_and_no_other() -> None:
+    keys = {"LATTICE_BENCH_KEY_MLX_LM": "theirs"}
 
-    assert [arm.target.api_key for arm in found] == ["secret", None]
+    found = arms(BASE, ["m"], ["x=http://i:2", "mlx-lm=http://j"], "base", keys)
+
+    assert [arm.target.api_key for arm in found] == ["secret", None, "theirs"]
 
 
 @pytest.mark.parametrize(
@@ -241,7 +243,7 @@ def test_the_key_goes_to_the_first_server_only() -> None:
 )
 def test_what_is_no_server_is_refused(text: str) -> None:
     with pytest.raises(BadArm):
-        arms(BASE, ["m"], [text], "base")
+        arms(BASE, ["m"], [text], "base", {})
 
 
 def run(*arguments: str) -> int:
