@@ -8,6 +8,7 @@ from .figures import Figure, Result, Tally
 from .report import table
 from .stats import Ratio
 
+FEW_PAIRS = 5  # drawing from fewer cannot show how wrong their median may be
 HEAD = ("what", "server", "n", "p50 (middle half)", "p95", "p99", "to first", "tail to first")
 NOTE = """Median (middle half) of all values; gap: between two events with text, as they arrive.
 To first: this server's value over that of the first one, round by round: median and 95 % interval.
@@ -51,7 +52,12 @@ def cells(figure: Figure) -> list[str]:
 
 
 def ratio_text(ratio: Ratio | None) -> str:
-    return f"{ratio.median:.2f} ({ratio.low:.2f}-{ratio.high:.2f})" if ratio else ""
+    """Return the ratio with its interval, or with its pairs where they are too few for one."""
+    if ratio is None:
+        return ""
+    if ratio.pairs < FEW_PAIRS:
+        return f"{ratio.median:.2f} (n={ratio.pairs})"
+    return f"{ratio.median:.2f} ({ratio.low:.2f}-{ratio.high:.2f})"
 
 
 def tally_text(tally: Tally) -> str:

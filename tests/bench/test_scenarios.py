@@ -13,6 +13,8 @@ from lattice_bench.scenarios import choose as choose_scenarios
 from lattice_bench.scenarios.neighbours import BEGUN
 from lattice_bench.scenarios.pressure import LEAVE_AFTER, LONGEST_WAIT_S
 from lattice_bench.scenarios.shape import DRAINED, GAP, GHOSTS, KEPT, PROMISED, REFUSED, TTFT
+from lattice_bench.stats import Ratio
+from lattice_bench.suite_report import ratio_text
 
 SIZES = Sizes(concurrency=(1, 3), turns=3, running=2, burst=4, aborts=2)
 KNOWN = catalogue(SIZES)
@@ -243,3 +245,8 @@ def test_refusals_are_no_errors_where_they_are_wanted() -> None:
     tally = result(KNOWN["burst"], {"a": [one]}).tallies[0]
 
     assert (tally.refused, tally.errors) == (1, {})
+
+
+@pytest.mark.parametrize(("pairs", "text"), [(4, "2.00 (n=4)"), (5, "2.00 (1.50-2.50)")])
+def test_a_ratio_of_few_pairs_claims_no_interval(pairs: int, text: str) -> None:
+    assert ratio_text(Ratio(pairs, 2.0, 1.5, 2.5)) == text
