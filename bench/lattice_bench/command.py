@@ -1,4 +1,4 @@
-"""`lattice-trio bench`: measure a server, beside the bare loop if wanted, or the gateway alone."""
+"""`lattice-trio bench`: measure a server, several side by side, or the gateway alone."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ import attrs
 import trio
 from cyclopts import App, Parameter
 
+from .arms import BadArm
 from .gateway import GatewayFigures, Plan, measure
 from .limit import BareFailed, Comparison, bare_loop, compare
 from .load import NETWORK_ERRORS, Target, ask, run_load
 from .process import NotStarted
 from .prompts import fit_words, prompt
 from .report import Level, document, gateway_text, level, limit_text, load_text
+from .scenarios import UnknownScenario
+from .suite import ArmFailed
+from .suite_command import NO_SUITE, BadSize, SuiteOptions, listing
 
 FAILED = 1  # exit code: nothing could be measured, or every request failed
 WRONG_USE = 2
@@ -47,8 +51,12 @@ def load(
     pairs: Annotated[int, Parameter(help="Pairs of server and bare loop.")] = 30,
     warm_up: Annotated[int, Parameter(help="Requests before the measurement.")] = 2,
     timeout_s: Annotated[float, Parameter(help="Longest wait for an answer.")] = 300.0,
+    suite: SuiteOptions = NO_SUITE,
 ) -> int:
     """Measure time to first token, inter-token time and tokens per second of a server."""
+    if suite.scenario == "list":
+        sys.stdout.write(listing())
+        return 0
     target = Target(base_url, model, api_key, timeout_s)
     try:
         assert target.path
@@ -60,6 +68,14 @@ def load(
         return _say(f"--concurrency is a list such as 1,8, not {concurrency!r}", WRONG_USE)
     if min(*streams, requests, max_tokens, prompt_tokens, pairs, warm_up) < 1:
         return _say("counts begin at 1", WRONG_USE)
+    if suite.wanted:
+        try:
+            job = suite.job(target, tuple(streams), max_tokens, prompt_tokens, warm_up)
+        except (BadArm, UnknownScenario, BadSize) as error:
+            return _say(str(error), WRONG_USE)
+        with _failures() as codes:
+            return job.run(json)
+        return codes[0]
     shape = Shape(streams, requests, max_tokens, prompt_tokens, warm_up, pairs)
     with _failures() as codes:
         levels, comparisons = trio.run(_measure, target, shape, limit)
@@ -157,7 +173,7 @@ def _failures() -> Iterator[list[int]]:
     codes = list[int]()
     try:
         yield codes
-    except* (NotStarted, BareFailed, *NETWORK_ERRORS) as group:
+    except* (NotStarted, BareFailed, ArmFailed, *NETWORK_ERRORS) as group:
         error: BaseException = group
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]

@@ -22,8 +22,9 @@ import trio
 
 from lattice_actors.engine import frames
 
+from .answers import Run
 from .echo_model import write_echo_model
-from .load import Run, Target, run_load
+from .load import Target, run_load
 from .process import Server, serving, usage
 from .stats import Spread, spread
 

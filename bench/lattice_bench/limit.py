@@ -19,8 +19,9 @@ import attrs
 import msgspec
 import trio
 
+from .answers import Answer, Run
 from .http1 import Connection
-from .load import Answer, Run, Target, ask
+from .load import Target, ask
 from .stats import Ratio, paired_ratio
 
 BARE = (sys.executable, "-m", "lattice_actors.engine.bare", "--serve-stdin")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import attrs
 import msgspec
 import trio
 
+from .answers import Answer, Run
 from .http1 import BadResponse, Connection, Response, split
 from .sse import BadEventStream, EventStream
 
@@ -67,9 +68,13 @@ class Target:
 
     def body(self, text: str, max_tokens: int) -> bytes:
         """Return the JSON of one streamed, greedy chat request."""
+        return self.chat([{"role": "user", "content": text}], max_tokens)
+
+    def chat(self, messages: Sequence[Mapping[str, str]], max_tokens: int) -> bytes:
+        """Return the JSON of a request with a history."""
         request = {
             "model": self.model,
-            "messages": [{"role": "user", "content": text}],
+            "messages": list(messages),
             "max_tokens": max_tokens,
             "temperature": 0,
             "stream": True,
@@ -78,38 +83,27 @@ class Target:
         return json.dumps(request).encode()
 
 
-@attrs.define
-class Answer:
-    """One answer. Times are in seconds; `error` is None if it came to its proper end."""
+async def ask(
+    target: Target,
+    connection: Connection,
+    body: bytes,
+    on_text: Callable[[], None] | None = None,
+) -> Answer:
+    """Send one request and read its answer; what goes wrong is in `Answer.error`.
 
-    began: float  # Trio clock: the connection was open, nothing was sent
-    ended: float = 0.0  # Trio clock
-    ttft_s: float | None = None  # to the first text
-    gaps_s: list[float] = attrs.field(factory=list[float])  # between two events with text
-    events: int = 0  # that carried text
-    tokens: int = 0  # generated, as the server counts; else its events with text
-    prompt_tokens: int | None = None
-    cached_tokens: int | None = None
-    finish_reason: str | None = None
-    done: bool = False  # "[DONE]" was there
-    error: str | None = None
-
-    @property
-    def total_s(self) -> float:
-        return self.ended - self.began
-
-
-async def ask(target: Target, connection: Connection, body: bytes) -> Answer:
-    """Send one request and read its answer; what goes wrong is in `Answer.error`."""
+    *on_text* is called at each event with text.
+    """
     answer = Answer(trio.current_time())
     try:
         with trio.fail_after(target.timeout_s):
             await connection.open()
             answer.began = trio.current_time()
             response = await connection.request("POST", target.path, body)
+            answer.status = response.status
             if response.status == 200:
-                await _read_events(connection, answer)
+                await _read_events(connection, answer, on_text)
             else:
+                answer.retry_after_s = retry_after_s(response.headers.get("retry-after", ""))
                 answer.error = _refusal(response, await connection.read())
     except trio.TooSlowError:
         answer.error = f"no end within {target.timeout_s:g} s"
@@ -125,7 +119,9 @@ async def ask(target: Target, connection: Connection, body: bytes) -> Answer:
     return answer
 
 
-async def _read_events(connection: Connection, answer: Answer) -> None:
+async def _read_events(
+    connection: Connection, answer: Answer, on_text: Callable[[], None] | None
+) -> None:
     events = EventStream()
     last = 0.0
     while data := await connection.receive():
@@ -146,6 +142,9 @@ async def _read_events(connection: Connection, answer: Answer) -> None:
                 else:
                     answer.gaps_s.append(now - last)
                 last = now
+                answer.parts += [choice.delta.content or "" for choice in chunk.choices]
+                if on_text is not None:
+                    on_text()
             for choice in chunk.choices:
                 answer.finish_reason = choice.finish_reason or answer.finish_reason
             if usage := chunk.usage:
@@ -155,37 +154,20 @@ async def _read_events(connection: Connection, answer: Answer) -> None:
     answer.tokens = answer.tokens or answer.events
 
 
+def retry_after_s(header: str) -> float | None:
+    """Return the seconds of a Retry-After header; a date, or none, is None."""
+    try:
+        return max(0.0, float(header))
+    except ValueError:
+        return None
+
+
 def _refusal(response: Response, body: bytes) -> str:
     try:
         message = msgspec.json.decode(body)["error"]["message"]
     except (msgspec.DecodeError, LookupError, TypeError):
         message = body[:200].decode("utf-8", "replace")
     return f"{response.status}: {message}"
-
-
-@attrs.frozen
-class Run:
-    """All answers of one load, and how long it took as a whole."""
-
-    concurrency: int
-    answers: tuple[Answer, ...]
-
-    @property
-    def good(self) -> list[Answer]:
-        """The answers that came to their proper end."""
-        return [answer for answer in self.answers if answer.error is None]
-
-    @property
-    def wall_s(self) -> float:
-        """From the first request sent to the last answer ended."""
-        if not self.answers:
-            return 0.0
-        return max(a.ended for a in self.answers) - min(a.began for a in self.answers)
-
-    @property
-    def tokens_per_s(self) -> float:
-        """Over all streams; tokens of failed answers do not count."""
-        return sum(a.tokens for a in self.good) / self.wall_s if self.wall_s else 0.0
 
 
 async def run_load(target: Target, bodies: Sequence[bytes], concurrency: int) -> Run:

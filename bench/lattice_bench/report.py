@@ -11,9 +11,9 @@ from statistics import median
 
 import attrs
 
+from .answers import Run
 from .gateway import GatewayFigures
 from .limit import Comparison
-from .load import Run
 from .machine import facts
 from .stats import Ratio, Spread, spread
 

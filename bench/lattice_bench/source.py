@@ -1,6 +1,6 @@
 """A server that only writes: ready-made answers as fast as the sockets take them.
 
-    python -m lattice_bench.source
+    python -m lattice_bench.source [PORT]
 
 What the bench measures against it is its own ceiling and the floor of the loopback; a figure of a
 gateway means something only well below the one and above the other. Threads and blocking sockets,
@@ -66,18 +66,18 @@ class Handler(socketserver.StreamRequestHandler):
 
 
 class Source(socketserver.ThreadingTCPServer):
-    """Listens on a free port of the loopback."""
+    """Listens on the loopback; port 0 is any free one."""
 
     allow_reuse_address = True
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
 
 
 def main() -> None:
-    with Source() as source:
+    with Source(int(sys.argv[1]) if sys.argv[1:] else 0) as source:
         sys.stderr.write(f"listening on http://127.0.0.1:{source.server_address[1]}\n")
         sys.stderr.flush()
         source.serve_forever()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from statistics import median
@@ -9,6 +10,7 @@ from statistics import median
 import attrs
 
 RESAMPLES = 2000  # the interval's own noise is then well under its width
+TAIL_RESAMPLES = 500  # each sorts all values again
 SEED = 20240  # same samples, same interval
 
 
@@ -23,12 +25,13 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 @attrs.frozen
 class Spread:
-    """A sample in five numbers."""
+    """A sample in seven numbers, and how large it is."""
 
     n: int
     p50: float
     p25: float
     p75: float
+    p95: float
     p99: float
     low: float
     high: float
@@ -38,8 +41,10 @@ def spread(values: Sequence[float]) -> Spread | None:
     """Return the spread of *values*, None if there are none."""
     if not values:
         return None
-    p25, p50, p75, p99 = (percentile(values, share) for share in (0.25, 0.5, 0.75, 0.99))
-    return Spread(len(values), p50, p25, p75, p99, min(values), max(values))
+    shares = (0.5, 0.25, 0.75, 0.95, 0.99)
+    ordered = sorted(values)
+    p50, p25, p75, p95, p99 = (percentile(ordered, share) for share in shares)
+    return Spread(len(values), p50, p25, p75, p95, p99, ordered[0], ordered[-1])
 
 
 @attrs.frozen
@@ -66,3 +71,32 @@ def paired_ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio | None
     return Ratio(
         len(ratios), median(ratios), percentile(medians, 0.025), percentile(medians, 0.975)
     )
+
+
+def tail_ratio(
+    ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]], share: float
+) -> Ratio | None:
+    """Compare a high percentile of measurements taken side by side, round by round.
+
+    A round may hold few values, so its own tail means little: the percentile is that of all
+    rounds together. Rounds are drawn for the interval, the same ones on both sides, since the
+    values of a round depend on each other.
+    """
+    rounds = [
+        (sorted(our), sorted(their))
+        for our, their in zip(ours, theirs, strict=True)
+        if our and their
+    ]
+    if not rounds:
+        return None
+
+    def ratio(drawn: Sequence[tuple[list[float], list[float]]]) -> float:
+        our = percentile([value for one, _ in drawn for value in one], share)
+        their = percentile([value for _, one in drawn for value in one], share)
+        return our / their if their else math.inf
+
+    draw = random.Random(SEED)
+    ratios = [ratio(draw.choices(rounds, k=len(rounds))) for _ in range(TAIL_RESAMPLES)]
+    if not math.isfinite(max(ratios)):
+        return None  # nothing was as fast as the clock can tell
+    return Ratio(len(rounds), ratio(rounds), percentile(ratios, 0.025), percentile(ratios, 0.975))

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 import trio
 
-from lattice_bench.load import Target, ask, run_load
+from lattice_bench.load import Target, ask, retry_after_s, run_load
 from lattice_bench.source import END, HEAD, chunk, completion
 
 Handler = Callable[[trio.SocketStream, dict[str, object], int], Awaitable[None]]
@@ -98,6 +98,41 @@ async def test_times_and_tokens_of_a_good_answer() -> None:
     assert len(answer.gaps_s) == 2
     assert min(answer.gaps_s) > 0.01
     assert answer.total_s >= answer.ttft_s + sum(answer.gaps_s)
+
+
+async def test_a_reader_is_told_of_each_text_and_keeps_it() -> None:
+    texts = (
+        delta(role="assistant") + delta(content="a", reasoning_content="hm") + delta(content="b")
+    )
+    told = list[int]()
+
+    async with server(saying(HEAD + texts + LAST + DONE + END)) as url:
+        target = Target(url, "auto")
+        connection = target.connection()
+        answer = await ask(target, connection, b"{}", lambda: told.append(len(told)))
+        await connection.aclose()
+
+    assert told == [0, 1]
+    assert answer.text == "ab"
+    assert answer.ttft_s is not None
+    assert answer.texts_at[0] == answer.began + answer.ttft_s
+    assert len(answer.texts_at) == 2
+
+
+async def test_a_refusal_says_when_to_come_back() -> None:
+    refusal = b"HTTP/1.1 429 Busy\r\nretry-after: 3\r\ncontent-length: 0\r\n\r\n"
+    async with server(saying(refusal)) as url:
+        run = await run_load(Target(url, "auto"), [b"{}"], 1)
+
+    assert (run.answers[0].status, run.answers[0].retry_after_s) == (429, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("header", "wait_s"),
+    [("2", 2.0), ("0.5", 0.5), ("-1", 0.0), ("", None), ("Wed, 21 Oct 2015 07:28:00 GMT", None)],
+)
+def test_retry_after_is_read_in_seconds(header: str, wait_s: float | None) -> None:
+    assert retry_after_s(header) == wait_s
 
 
 async def test_without_a_usage_chunk_events_are_counted() -> None:

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lattice_bench.answers import Answer, Run
 from lattice_bench.limit import BareRun, summary
-from lattice_bench.load import Answer, Run
 from lattice_bench.prompts import fit_words, prompt
 from lattice_bench.report import document, level, limit_text, load_text, ms, plain, table
-from lattice_bench.stats import paired_ratio, percentile, spread
+from lattice_bench.stats import paired_ratio, percentile, spread, tail_ratio
 
 FLOATS = st.floats(0.001, 1e6)
 
@@ -66,6 +66,23 @@ def test_pairs_protect_against_a_machine_that_slows_down() -> None:
 
     assert ratio is not None
     assert ratio.high == pytest.approx(1.1)
+
+
+def test_a_tail_is_that_of_all_rounds_together() -> None:
+    theirs = [[1.0, 1.0, 1.0], [1.0, 1.0, 10.0], [1.0, 1.0, 1.0]]
+
+    ratio = tail_ratio([[2 * value for value in one] for one in theirs], theirs, 1.0)
+
+    assert ratio is not None
+    assert (ratio.pairs, ratio.median, ratio.low, ratio.high) == (3, 2.0, 2.0, 2.0)
+
+
+def test_a_round_that_one_side_lacks_is_no_pair() -> None:
+    ratio = tail_ratio([[1.0], []], [[1.0], [1.0]], 0.95)
+
+    assert ratio is not None
+    assert ratio.pairs == 1
+    assert tail_ratio([[]], [[1.0]], 0.95) is None
 
 
 @given(st.integers(0, 10**6), st.integers(1, 200))
@@ -151,5 +168,5 @@ def test_the_document_is_strict_json_with_the_machine() -> None:
 
 def test_nested_values_become_plain() -> None:
     assert plain({1: (spread([1.0]),)}) == {
-        "1": [{"n": 1, "p50": 1, "p25": 1, "p75": 1, "p99": 1, "low": 1, "high": 1}]
+        "1": [{"n": 1, "p50": 1, "p25": 1, "p75": 1, "p95": 1, "p99": 1, "low": 1, "high": 1}]
     }
