@@ -21,30 +21,23 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 import attrs
-import msgspec
 import structlog
 import trio
 
-from lattice_actors.errors import (
-    BadRequest,
-    EngineFault,
-    LatticeError,
-)
-from lattice_actors.generation import (
-    Chat,
-    Delta,
-    Finish,
-    FinishReason,
-    Job,
-    Prefill,
-    Text,
-    TokenLogprob,
-    Tokens,
-    Usage,
-)
+from lattice_actors.errors import BadRequest, EngineFault, LatticeError
+from lattice_actors.generation import Job, Prefill
 from lattice_actors.stream import TokenStream
 
 from . import frames
+from .border import delta_of, finish_of, gen_of
+from .news import (
+    EngineGone,
+    EngineNews,
+    EngineReady,
+    EngineRefusedLoad,
+    FirstToken,
+    StreamEnded,
+)
 from .vitals import Vitals
 
 PING_EVERY_S = 1.0
@@ -56,52 +49,6 @@ LOG_LINES = 200  # last lines of stderr, kept for the crash report
 READ_BYTES = 256 * 1024
 
 log = structlog.get_logger(__name__)
-
-
-@attrs.frozen
-class EngineReady:
-    """The engine has loaded its model."""
-
-    ready: frames.Ready
-
-
-@attrs.frozen
-class EngineRefusedLoad:
-    """The model cannot be loaded; the process goes away by itself."""
-
-    reason: str
-    permanent: bool
-
-
-@attrs.frozen
-class StreamEnded:
-    """The engine has said its last word on a stream (or was cut off from it)."""
-
-    rid: int
-    usage: Usage | None
-    ghost_tokens: int
-
-
-@attrs.frozen
-class EngineGone:
-    """The process has been reaped. *wanted*: we asked for it.
-
-    Streams that are still open are the actor's to end or to begin again.
-    """
-
-    reason: str
-    returncode: int | None
-    wanted: bool
-
-
-@attrs.frozen
-class FirstToken:
-    """A stream begun with *announce* has its first token."""
-
-    rid: int
-
-
-EngineNews = EngineReady | EngineRefusedLoad | FirstToken | StreamEnded | EngineGone
 
 
 @attrs.define(eq=False)
@@ -139,7 +86,7 @@ class EngineProcess:
         self.streams[rid] = stream
         if announce:
             self._announce.add(rid)
-        self._send(_gen(rid, job))
+        self._send(gen_of(rid, job))
 
     def cancel(self, rid: int) -> None:
         """Ask for the end of an answer; `StreamEnded` comes when the engine has let go of it."""
@@ -327,7 +274,7 @@ class EngineProcess:
             stream = self.streams.get(piece.rid)
             if stream is None:
                 self.stray_frames += 1
-            elif not stream.push(_delta(piece)):
+            elif not stream.push(delta_of(piece)):
                 self._send(frames.Cancel(piece.rid))  # its reader is too slow, or gone
 
     def _end(self, end: frames.End) -> None:
@@ -337,14 +284,10 @@ class EngineProcess:
             self.stray_frames += 1
             return
         if end.text or end.tokens:
-            stream.push(_delta(end))
-        usage = Usage(end.prompt_tokens, end.completion_tokens, end.cached_tokens)
-        try:
-            reason = FinishReason(end.reason)
-        except ValueError:
-            reason = FinishReason.STOP
-        stream.finish(Finish(reason, usage, end.trimmed_messages))
-        self.tell(StreamEnded(end.rid, usage, end.ghost_tokens))
+            stream.push(delta_of(end))
+        finish = finish_of(end)
+        stream.finish(finish)
+        self.tell(StreamEnded(end.rid, finish.usage, end.ghost_tokens))
 
     def _fail(self, rid: int, error: LatticeError) -> None:
         stream = self.streams.pop(rid, None)
@@ -364,46 +307,6 @@ class EngineProcess:
     def _send(self, command: frames.Command) -> None:
         self._out.append(frames.encode(command))
         self._wake_writer.set()
-
-
-def _gen(rid: int, job: Job) -> frames.Gen:
-    sampling = job.sampling
-    frame = frames.Gen(
-        rid,
-        job.max_tokens,
-        sampling.temperature,
-        top_p=sampling.top_p,
-        top_k=sampling.top_k,
-        min_p=sampling.min_p,
-        seed=sampling.seed,
-        stop=list(job.stop),
-        context_tokens=job.context_tokens,
-        trim=job.trim,
-        trim_buffer=job.trim_buffer,
-        shorten=job.shorten,
-        principal=job.principal,
-        presence_penalty=sampling.presence_penalty,
-        frequency_penalty=sampling.frequency_penalty,
-        repetition_penalty=sampling.repetition_penalty,
-        logit_bias=dict(sampling.logit_bias),
-        logprobs=job.logprobs,
-        grammar=None if job.grammar is None else frames.Grammar(*attrs.astuple(job.grammar)),
-    )
-    match job.prompt:
-        case Chat(messages, options):
-            whole = [dict(message) for message in messages]
-            return msgspec.structs.replace(frame, messages=whole, template_options=dict(options))
-        case Text(text):
-            return msgspec.structs.replace(frame, text=text)
-        case Tokens(ids):
-            return msgspec.structs.replace(frame, tokens=list(ids))
-
-
-def _delta(said: frames.Piece | frames.End) -> Delta:
-    if not said.logprobs:
-        return Delta(said.text, said.tokens)
-    told = tuple(TokenLogprob(each.token, each.logprob, each.top) for each in said.logprobs)
-    return Delta(said.text, said.tokens, told)
 
 
 def _died(returncode: int | None) -> str:

@@ -8,7 +8,8 @@ import attrs
 
 from lattice_actors.catalog.entry import ModelEntry
 from lattice_actors.engine import frames
-from lattice_actors.engine.process import EngineNews, EngineProcess
+from lattice_actors.engine.news import EngineNews
+from lattice_actors.engine.process import EngineProcess
 
 from .oom import kernel_kills
 

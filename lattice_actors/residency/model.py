@@ -21,15 +21,15 @@ from lattice_actors.admission.handle import AdmissionHandle
 from lattice_actors.admission.ticket import Ticket
 from lattice_actors.admission.verdicts import Capacity
 from lattice_actors.engine import frames
-from lattice_actors.engine.process import (
+from lattice_actors.engine.news import (
     EngineGone,
     EngineNews,
-    EngineProcess,
     EngineReady,
     EngineRefusedLoad,
     FirstToken,
     StreamEnded,
 )
+from lattice_actors.engine.process import EngineProcess
 from lattice_actors.errors import (
     LatticeError,
     LoadFailed,

@@ -8,7 +8,7 @@ import attrs
 
 from lattice_actors.admission.ticket import Ticket
 from lattice_actors.catalog.entry import ModelEntry
-from lattice_actors.engine.process import EngineNews
+from lattice_actors.engine.news import EngineNews
 from lattice_actors.mailbox import Mailbox
 
 from .states import ModelState

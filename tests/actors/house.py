@@ -14,15 +14,15 @@ from lattice_actors.admission.verdicts import Limits
 from lattice_actors.capability.question import Rules
 from lattice_actors.catalog.entry import ModelEntry, Snapshot
 from lattice_actors.engine import frames
-from lattice_actors.engine.process import (
+from lattice_actors.engine.news import (
     EngineGone,
     EngineNews,
-    EngineProcess,
     EngineReady,
     EngineRefusedLoad,
     FirstToken,
     StreamEnded,
 )
+from lattice_actors.engine.process import EngineProcess
 from lattice_actors.generation import Chat, Delta, Finish, FinishReason, Job, Usage
 from lattice_actors.lattice import Budget, Inventory, Lattice, open_lattice
 from lattice_actors.residency.engine_plan import EnginePlan

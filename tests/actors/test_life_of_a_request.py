@@ -11,7 +11,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from lattice_actors.admission.verdicts import Limits
 from lattice_actors.capability.question import Ask, Route
 from lattice_actors.catalog.entry import Snapshot
-from lattice_actors.engine.process import EngineRefusedLoad
+from lattice_actors.engine.news import EngineRefusedLoad
 from lattice_actors.errors import (
     LoadFailed,
     ModelCrashed,

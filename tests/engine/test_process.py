@@ -11,7 +11,8 @@ import pytest
 import trio
 
 from lattice_actors.engine import frames
-from lattice_actors.engine.process import EngineGone, EngineNews, EngineProcess, EngineReady
+from lattice_actors.engine.news import EngineGone, EngineNews, EngineReady
+from lattice_actors.engine.process import EngineProcess
 
 ECHO = "lattice_actors.engine.echo"
 

@@ -1,0 +1,72 @@
+"""Between the frames of the wire and the values inside: the one place that knows both."""
+
+from __future__ import annotations
+
+import attrs
+import msgspec
+
+from lattice_actors.generation import (
+    Chat,
+    Delta,
+    Finish,
+    FinishReason,
+    Job,
+    Text,
+    TokenLogprob,
+    Tokens,
+    Usage,
+)
+
+from . import frames
+
+
+def gen_of(rid: int, job: Job) -> frames.Gen:
+    """Return the command that begins *job*."""
+    sampling = job.sampling
+    frame = frames.Gen(
+        rid,
+        job.max_tokens,
+        sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        min_p=sampling.min_p,
+        seed=sampling.seed,
+        stop=list(job.stop),
+        context_tokens=job.context_tokens,
+        trim=job.trim,
+        trim_buffer=job.trim_buffer,
+        shorten=job.shorten,
+        principal=job.principal,
+        presence_penalty=sampling.presence_penalty,
+        frequency_penalty=sampling.frequency_penalty,
+        repetition_penalty=sampling.repetition_penalty,
+        logit_bias=dict(sampling.logit_bias),
+        logprobs=job.logprobs,
+        grammar=None if job.grammar is None else frames.Grammar(*attrs.astuple(job.grammar)),
+    )
+    match job.prompt:
+        case Chat(messages, options):
+            whole = [dict(message) for message in messages]
+            return msgspec.structs.replace(frame, messages=whole, template_options=dict(options))
+        case Text(text):
+            return msgspec.structs.replace(frame, text=text)
+        case Tokens(ids):
+            return msgspec.structs.replace(frame, tokens=list(ids))
+
+
+def delta_of(said: frames.Piece | frames.End) -> Delta:
+    """Return what a stream gained."""
+    if not said.logprobs:
+        return Delta(said.text, said.tokens)
+    told = tuple(TokenLogprob(each.token, each.logprob, each.top) for each in said.logprobs)
+    return Delta(said.text, said.tokens, told)
+
+
+def finish_of(end: frames.End) -> Finish:
+    """Return the end of an answer; a reason that is not known here is an ordinary stop."""
+    try:
+        reason = FinishReason(end.reason)
+    except ValueError:
+        reason = FinishReason.STOP
+    usage = Usage(end.prompt_tokens, end.completion_tokens, end.cached_tokens)
+    return Finish(reason, usage, end.trimmed_messages)
