@@ -17,6 +17,7 @@ from .stats import Ratio, percentile
 WIDTH = 860
 LEFT, RIGHT = 220, 24  # room for names, and for the last number of the axis
 ROW, TOP, BOTTOM = 34, 8, 26
+LEAST_RATIO = 1e-3  # smaller ones stand at the edge of their plot
 DOTS = 160  # of a row; more would only make the file large
 TICKS = 6
 FAR = 40.0  # when the largest is so many times the smallest, the axis is logarithmic
@@ -118,7 +119,8 @@ def thinned(values: Sequence[float]) -> list[float]:
 
 def ratios(rows: Sequence[tuple[str, int, Ratio]], title: str) -> str:
     """Return a plot of ratios with their intervals, on a logarithmic axis with a line at 1."""
-    low = min(1.0, *(ratio.low for _, _, ratio in rows))
+    # A median of 0 (gaps that arrive in one read) has no place on this axis but its edge.
+    low = max(LEAST_RATIO, min(1.0, *(ratio.low for _, _, ratio in rows)))
     high = max(1.0, *(ratio.high for _, _, ratio in rows))
     scale = Axis(low / 1.15, high * 1.15, log=True)
     one = scale.x(1.0)

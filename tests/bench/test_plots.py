@@ -50,3 +50,10 @@ def test_a_ratio_has_its_interval_and_the_line_at_one() -> None:
     assert "0.500 (0.400 to 0.600), 9 pairs" in text
     assert 'class="one"' in text
     assert "b &lt;" in text
+
+
+def test_a_ratio_of_nothing_stands_at_the_edge() -> None:
+    text = ratios([("gaps in one read", 1, Ratio(3, 0.0, 0.0, 0.5))], "title")
+
+    assert "nan" not in text
+    assert 'class="point"' in text

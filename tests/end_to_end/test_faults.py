@@ -107,7 +107,7 @@ def test_a_wrong_field_is_a_400_that_names_it_and_no_model_is_loaded(
     server: Served, param: str
 ) -> None:
     wrong = WRONG_FIELDS[param]
-    fields = wrong if isinstance(wrong, dict) and "messages" in wrong else {param: wrong}
+    fields = wrong if "[" in param or "." in param else {param: wrong}
 
     answer = server.chat(**{"model": "failing", **fields})
 
