@@ -136,8 +136,8 @@ class Residency:
     def drained(self, model: str, now: float) -> list[Action]:
         """Admission emptied *model*: no grants, and none will come."""
         resident = self._residents.get(model)
-        if resident is None or resident.stage is Stage.STOPPING:
-            return []
+        if resident is None or resident.stage in (Stage.LOADING, Stage.STOPPING):
+            return []  # said twice: it may be on its way back already
         resident.stage = Stage.STOPPING
         return [Stop(model), *self._serve(now)]
 

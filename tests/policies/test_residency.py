@@ -224,3 +224,17 @@ def test_idle_models_go_after_their_time(since_s: float, expected: list[Action])
     policy.used("a", busy=False, now=1000)
 
     assert policy.expire(1000 + since_s) == expected
+
+
+def test_a_drain_that_is_told_twice_does_not_end_the_next_load() -> None:
+    policy = Residency(0, 1)
+    ready(policy, "a", 1, 0)
+    policy.want("b", 1, 1)
+    policy.drained("a", 2)
+    policy.want("a", 1, 3)
+    policy.gone("a", 4)
+    policy.gone("b", 5)  # b's load failed; a is loading again
+    assert policy.stage("a") is Stage.LOADING
+
+    assert policy.drained("a", 6) == []
+    assert policy.stage("a") is Stage.LOADING
