@@ -89,7 +89,6 @@ class AdmissionActor:
         init=False, factory=dict[str, "tuple[Barring, float]"]
     )
     _missing: set[str] = attrs.field(init=False, factory=set[str])
-    ghost_tokens: int = attrs.field(init=False, default=0)
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -157,7 +156,6 @@ class AdmissionActor:
 
     def _on_ended(self, ended: Ended, now: float) -> list[Verdict[Ticket]]:
         ticket = ended.ticket
-        self.ghost_tokens += ended.ghost_tokens
         stream, usage = ticket.stream, ticket.stream.usage
         if usage is not None and usage.completion_tokens > 0 and stream.tokens > 0:
             self._forecast.observed_finish(

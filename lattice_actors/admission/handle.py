@@ -47,7 +47,6 @@ class Ended:
     """A backend has said its last word on a ticket."""
 
     ticket: Ticket
-    ghost_tokens: int
 
 
 @attrs.frozen
@@ -222,8 +221,8 @@ class AdmissionHandle:
 
     # what backends and the evictor tell
 
-    def ended(self, ticket: Ticket, ghost_tokens: int) -> None:
-        self._mailbox.tell(Ended(ticket, ghost_tokens))
+    def ended(self, ticket: Ticket) -> None:
+        self._mailbox.tell(Ended(ticket))
 
     def ready(self, model: str, capacity: Capacity, measured: frames.Ready | None) -> None:
         self._mailbox.tell(Ready(model, capacity, measured))

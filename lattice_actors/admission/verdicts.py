@@ -64,7 +64,6 @@ class Facts:
     cost_tokens: float  # what the key is charged: prompt estimate + max_tokens
     prompt_tokens: float  # estimate
     max_tokens: int  # ceiling of the answer
-    alone: bool = False  # wants to run alone (kept for the model actor; no rule here yet)
 
     @property
     def tokens(self) -> float:

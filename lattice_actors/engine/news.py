@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import attrs
 
-from lattice_actors.generation import Usage
-
 from . import frames
 
 
@@ -29,8 +27,6 @@ class StreamEnded:
     """The engine has said its last word on a stream (or was cut off from it)."""
 
     rid: int
-    usage: Usage | None
-    ghost_tokens: int
 
 
 @attrs.frozen

@@ -285,9 +285,8 @@ class EngineProcess:
             return
         if end.text or end.tokens:
             stream.push(delta_of(end))
-        finish = finish_of(end)
-        stream.finish(finish)
-        self.tell(StreamEnded(end.rid, finish.usage, end.ghost_tokens))
+        stream.finish(finish_of(end))
+        self.tell(StreamEnded(end.rid))
 
     def _fail(self, rid: int, error: LatticeError) -> None:
         stream = self.streams.pop(rid, None)
@@ -295,7 +294,7 @@ class EngineProcess:
             self.stray_frames += 1
             return
         stream.fail(error)
-        self.tell(StreamEnded(rid, None, 0))
+        self.tell(StreamEnded(rid))
 
     def _give_up(self, reason: str) -> None:
         self._reason = self._reason or reason

@@ -94,11 +94,13 @@ class _Totals:
     steps: int = 0
     decoded_tokens: int = 0
     ghost_tokens: int = 0
+    stray_frames: int = 0
 
     def add(self, engine: EngineProcess) -> None:
         self.steps += engine.steps
         self.decoded_tokens += engine.decoded_tokens
         self.ghost_tokens += engine.ghost_tokens
+        self.stray_frames += engine.stray_frames
 
 
 @attrs.define(eq=False)
@@ -155,6 +157,7 @@ class ModelActor:
             steps=totals.steps,
             decoded_tokens=totals.decoded_tokens,
             ghost_tokens=totals.ghost_tokens,
+            stray_frames=totals.stray_frames,
             kv_bytes=engine.kv_bytes if engine else 0,
             barred=barred.reason if barred else None,
             prefix_bytes=engine.prefix_bytes if engine else 0,
@@ -281,12 +284,12 @@ class ModelActor:
         room = min(job.context_tokens or math.inf, self._capacity.longest_tokens)
         return None if math.isinf(room) else int(room)
 
-    def _end(self, ticket: Ticket, error: LatticeError | None, ghost_tokens: int = 0) -> None:
+    def _end(self, ticket: Ticket, error: LatticeError | None) -> None:
         """Say the last word on *ticket*, to its reader and to admission; only once."""
         if error is not None:
             ticket.stream.fail(error)
         if self._runs.end(ticket):
-            self._admission.ended(ticket, ghost_tokens)
+            self._admission.ended(ticket)
 
     def _end_all(self, error: Callable[[], LatticeError]) -> None:
         for ticket in self._runs.tickets:
@@ -305,7 +308,7 @@ class ModelActor:
             case FirstToken(rid):
                 self._runs.first_token(rid)
                 self._pump()
-            case StreamEnded(rid, _, ghost_tokens):
+            case StreamEnded(rid):
                 self._active_at = trio.current_time()
                 if rid == CANARY_RID:
                     self._canary = False
@@ -313,7 +316,7 @@ class ModelActor:
                     return
                 ticket = self._runs.ticket_of(rid)
                 if ticket is not None:
-                    self._end(ticket, None, ghost_tokens)
+                    self._end(ticket, None)
                     self._pump()
             case EngineGone():
                 self._on_gone(news)

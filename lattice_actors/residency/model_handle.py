@@ -89,6 +89,7 @@ class ModelView:
     steps: int
     decoded_tokens: int
     ghost_tokens: int
+    stray_frames: int  # of the engine, about answers that are not known here
     kv_bytes: int
     barred: str | None
     prefix_bytes: int = 0  # of kv_bytes, what is kept for requests to come

@@ -101,7 +101,7 @@ class FakeEngine(EngineProcess):
         del self._jobs[rid]
         usage = Usage(3, tokens)
         self.streams.pop(rid).finish(Finish(reason, usage))
-        self.tell(StreamEnded(rid, usage, 0))
+        self.tell(StreamEnded(rid))
 
 
 READY = frames.Ready(8192, 1000, 0, 1000, LOAD_S, STEP_S, 1000.0)
