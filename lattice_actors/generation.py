@@ -17,6 +17,8 @@ class Chat:
 
     messages: tuple[JsonObject, ...]  # {"role": str, "content": str | None, ...}
     template_options: JsonObject = attrs.field(factory=dict[str, Any])
+    tools: tuple[JsonObject, ...] = ()  # {"type": "function", "function": {...}}
+    source: bytes = attrs.field(default=b"", repr=False)  # JSON of the messages as sent, images too
 
 
 @attrs.frozen
@@ -82,6 +84,7 @@ class FinishReason(enum.Enum):
 
     STOP = "stop"  # end-of-sequence token or stop string
     LENGTH = "length"  # max_tokens, context or GENERATION_TIMEOUT
+    TOOL_CALLS = "tool_calls"  # it ended by itself, and it calls tools
     CANCELLED = "cancelled"  # its reader left
 
 
@@ -91,7 +94,8 @@ class Usage:
 
     prompt_tokens: int
     completion_tokens: int
-    cached_tokens: int = 0
+    cached_tokens: int = 0  # of the prompt, from a prefix cache
+    reasoning_tokens: int = 0  # of the completion
 
 
 @attrs.frozen
@@ -114,12 +118,37 @@ class TokenLogprob:
 
 
 @attrs.frozen
+class CallPiece:
+    """The next piece of a tool call. The first one of a call has its id and name."""
+
+    index: int  # which call of the answer, from 0
+    id: str = ""
+    name: str = ""
+    arguments: str = ""  # JSON text; all pieces of one call together are an object
+
+
+@attrs.frozen
 class Delta:
-    """The next piece of the answer. `tokens` may be 0 when text was held back and flushed."""
+    """The next piece of the answer. `tokens` may be 0 when text was held back and flushed.
+
+    Inside one piece reasoning comes before text, and text before calls.
+    """
 
     text: str
     tokens: int = 1
     logprobs: tuple[TokenLogprob, ...] = ()  # where the job asks; of an end of sequence none
+    reasoning: str = ""
+    calls: tuple[CallPiece, ...] = ()
+
+    def joined(self, later: Delta) -> Delta:
+        """Return this piece and *later* as one."""
+        return Delta(
+            self.text + later.text,
+            self.tokens + later.tokens,
+            self.logprobs + later.logprobs,
+            self.reasoning + later.reasoning,
+            self.calls + later.calls,
+        )
 
 
 @attrs.frozen

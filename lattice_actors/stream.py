@@ -59,8 +59,11 @@ class TokenStream:
         if self.tokens == 0 and math.isnan(self.first_delta_at):
             self.first_delta_at = trio.current_time()
         self.tokens += delta.tokens
-        self._unread_bytes += len(delta.text.encode()) + sum(
-            LOGPROB_BYTES * (1 + len(each.top)) for each in delta.logprobs
+        self._unread_bytes += (
+            len(delta.text.encode())
+            + len(delta.reasoning.encode())
+            + sum(len(call.arguments.encode()) for call in delta.calls)
+            + sum(LOGPROB_BYTES * (1 + len(each.top)) for each in delta.logprobs)
         )
         if self._unread_bytes > MAX_UNREAD_BYTES and not self.whole:
             self.fail(SlowReader(f"the client left {MAX_UNREAD_BYTES} bytes unread"))
@@ -68,9 +71,7 @@ class TokenStream:
         if len(self._events) >= MERGE_AFTER:
             last = self._events.pop()
             assert isinstance(last, Delta)
-            delta = Delta(
-                last.text + delta.text, last.tokens + delta.tokens, last.logprobs + delta.logprobs
-            )
+            delta = last.joined(delta)
         self._events.append(delta)
         self._news.set()
         return True

@@ -1,0 +1,1 @@
+"""Several models, one answer: fan-out, vote, pipeline, debate."""
