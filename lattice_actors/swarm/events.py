@@ -8,6 +8,8 @@ from lattice_actors.generation import FinishReason, Usage
 
 from .asks import Strategy
 
+NO_USAGE = Usage(0, 0)
+
 
 @attrs.frozen
 class Row:
@@ -24,7 +26,7 @@ class Row:
     error_detail: str | None = None
     latency_ms: int = 0
     finish_reason: FinishReason | None = None
-    usage: Usage = Usage(0, 0)
+    usage: Usage = NO_USAGE
     backend: str = "mlx"
     stage: str = ""  # "round 2", the name of a step; "" in a fan-out
 
