@@ -166,6 +166,7 @@ def _queue(view: QueueView[Ticket]) -> dict[str, Any]:
                 "request_id": waiting.ticket.request_id,
                 "model": waiting.model,
                 "key": waiting.key,
+                "gang": waiting.gang,
                 "class": waiting.klass.value,
                 "level": waiting.level.name.lower(),
                 "position": waiting.position,

@@ -29,8 +29,10 @@ from .handle import (
     Barring,
     Census,
     Drain,
+    Eligible,
     Ended,
     Enter,
+    EnterGang,
     Failed,
     Fate,
     Gone,
@@ -84,6 +86,9 @@ class AdmissionActor:
     _replies: dict[Ticket, Reply[float]] = attrs.field(
         init=False, factory=dict[Ticket, Reply[float]]
     )
+    _turned_away: dict[Ticket, Refused[Ticket]] = attrs.field(
+        init=False, factory=dict[Ticket, Refused[Ticket]]
+    )  # members of gangs whose task has not asked yet
     _running: dict[str, int] = attrs.field(init=False, factory=dict[str, int])
     _barred: dict[str, tuple[Barring, float]] = attrs.field(
         init=False, factory=dict[str, "tuple[Barring, float]"]
@@ -111,11 +116,15 @@ class AdmissionActor:
     def _on(self, message: Message, now: float) -> list[Verdict[Ticket]]:
         queue = self._queue
         match message:
-            case Enter(ticket, reply):
-                self._replies[ticket] = reply
-                return queue.enter(ticket, self._facts(ticket), now)
+            case Enter():
+                return self._on_enter(message, now)
+            case EnterGang():
+                return self._on_enter_gang(message, now)
+            case Eligible(ticket):
+                return queue.eligible(ticket, self._facts(ticket), now)
             case Leave(ticket):
                 self._replies.pop(ticket, None)
+                self._turned_away.pop(ticket, None)
                 return queue.leave(ticket, now)
             case Ended():
                 return self._on_ended(message, now)
@@ -151,6 +160,34 @@ class AdmissionActor:
             case _:
                 assert_never(message)
         return []
+
+    # --- requests ---------------------------------------------------------------------------
+
+    def _on_enter(self, enter: Enter, now: float) -> list[Verdict[Ticket]]:
+        ticket, reply = enter.ticket, enter.reply
+        if not math.isnan(ticket.granted_at):  # before its task came, or before a crash here
+            reply.send(max(0.0, ticket.granted_at - ticket.arrived))
+            return []
+        refused = self._turned_away.pop(ticket, None)
+        if refused is not None:
+            reply.fail(_refusal(refused))
+            return []
+        self._replies[ticket] = reply
+        facts = self._facts(ticket)
+        if ticket.gang is None:
+            return self._queue.enter(ticket, facts, now)
+        return self._queue.rejoin(ticket, facts, now, eligible=ticket not in ticket.gang.held)
+
+    def _on_enter_gang(self, enter: EnterGang, now: float) -> list[Verdict[Ticket]]:
+        branches = [(ticket, self._facts(ticket)) for ticket in enter.branches]
+        later = [(ticket, self._facts(ticket)) for ticket in enter.later]
+        verdicts = self._queue.enter_gang(branches, later, now)
+        refusals = [verdict for verdict in verdicts if isinstance(verdict, Refused)]
+        if refusals:
+            enter.reply.fail(_refusal(refusals[0]))
+            return []
+        enter.reply.send(None)
+        return verdicts
 
     # --- news -------------------------------------------------------------------------------
 
@@ -210,6 +247,8 @@ class AdmissionActor:
                     reply = self._replies.pop(ticket, None)
                     if reply is not None:
                         reply.fail(_refusal(verdict))
+                    elif ticket.gang is not None:  # its task has not come yet
+                        self._turned_away[ticket] = verdict
                 case Cancel(ticket):
                     self._backends.of(ticket.model).cancel(ticket)
                 case Want(model):
@@ -227,6 +266,8 @@ class AdmissionActor:
             ticket.granted_at = trio.current_time()
             ticket.ready_at = self._queue.ready_since(ticket.model)
             self._count(ticket.model, +1)
+            if ticket.gang is not None:
+                ticket.gang.begun = True
             self._backends.of(ticket.model).begin(ticket)
         if reply is not None:
             reply.send(queued_s)
@@ -244,17 +285,19 @@ class AdmissionActor:
 
     def _facts(self, ticket: Ticket) -> Facts:
         prompt = self._forecast.estimate_prompt_tokens(ticket.model, ticket.prompt_bytes)
+        begun = ticket.gang is not None and ticket.gang.begun
         return Facts(
             model=ticket.model,
             key=ticket.key,
             klass=ticket.klass,
             priority=ticket.priority,
             arrived=ticket.arrived,
-            wait_until=ticket.wait_until,
+            wait_until=math.inf if begun else ticket.wait_until,
             deadline=ticket.deadline,
             cost_tokens=prompt + ticket.job.max_tokens,
             prompt_tokens=prompt,
             max_tokens=ticket.job.max_tokens,
+            gang=ticket.gang.id if ticket.gang else None,
         )
 
     def _outlook(self, now: float) -> dict[str, ModelOutlook]:
@@ -288,7 +331,8 @@ def _refusal(refused: Refused[Ticket]) -> LatticeError:
     """Type a refusal by what the caller can do about it."""
     after = refused.retry_after_s
     if refused.permanent:
-        return BadRequest(refused.message, code=refused.code, param="max_tokens")
+        param = "max_tokens" if refused.code == "request_too_large" else "models"
+        return BadRequest(refused.message, code=refused.code, param=param)
     if refused.code in _QUEUE_CODES:
         return QueueRefused(
             refused.message, code=refused.code, retry_after_s=after, queue=refused.facts

@@ -179,12 +179,14 @@ def longest_wait_s(
     keys: int,
     models: int = 1,
     load_s: float = 0.0,
+    gang_models: int = 1,
 ) -> float:
     """The bound of docs/scheduling.md: how long a request of *klass* can wait at most.
 
     *own* requests of its key (itself too) wait for its model, *keys* keys use the model, *models*
     share one place in memory (1: it stays resident). No service is longer than *service_s*, no
-    swap from drained to ready than *load_s*. Needs a queue bound and a cap on streams.
+    swap from drained to ready than *load_s*. A branch of a swarm may have to wait for each of its
+    *gang_models* models in turn. Needs a queue bound and a cap on streams.
     """
     before_overdue_s = (
         limits.ageing_s * {Class.INTERACTIVE: 1, Class.NORMAL: 2, Class.BATCH: 3}[klass]
@@ -192,9 +194,9 @@ def longest_wait_s(
     ahead = own * min(keys, limits.queue_max_per_model or math.inf)  # itself too
     rounds = math.ceil(ahead / slots)
     if models == 1:
-        return before_overdue_s + load_s + rounds * service_s
+        return gang_models * (before_overdue_s + load_s + rounds * service_s)
     stay_s = max(limits.min_residence_s, limits.collate_s)
-    return before_overdue_s + rounds * models * (stay_s + service_s + load_s)
+    return gang_models * (before_overdue_s + rounds * models * (stay_s + service_s + load_s))
 
 
 def _seconds(tokens: float, tokens_per_s: float) -> float:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import itertools
+import math
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Protocol
 
 import attrs
+import trio
 
 from lattice_actors.engine import frames
-from lattice_actors.errors import ActorRestarted, ActorStopped
-from lattice_actors.mailbox import MOST_ASKS, Mailbox, Reply
+from lattice_actors.mailbox import Mailbox, Reply
 
-from .ticket import Ticket
+from .ticket import Gang, Ticket
 from .verdicts import Capacity, Class, QueueView
+
+_NUMBERS = itertools.count(1)  # of gangs, for people
 
 
 class Barring(Protocol):
@@ -33,6 +38,22 @@ class Enter:
 
     ticket: Ticket
     reply: Reply[float]
+
+
+@attrs.frozen(eq=False)
+class EnterGang:
+    """Let in all of these tickets or none; the answer is only that they are in."""
+
+    branches: tuple[Ticket, ...]
+    later: tuple[Ticket, ...]  # held until `Eligible`
+    reply: Reply[None]
+
+
+@attrs.frozen
+class Eligible:
+    """A ticket of a gang may be granted from now on."""
+
+    ticket: Ticket
 
 
 @attrs.frozen
@@ -160,6 +181,8 @@ class ModelOutlook:
 
 Message = (
     Enter
+    | EnterGang
+    | Eligible
     | Leave
     | Ended
     | Ready
@@ -184,8 +207,50 @@ class AdmissionHandle:
     _mailbox: Mailbox[Message]
 
     @asynccontextmanager
+    async def gang(
+        self, now: Sequence[Ticket], later: Sequence[Ticket] = ()
+    ) -> AsyncIterator[None]:
+        """Let all tickets of a swarm in, or none; inside, each is granted to its own task.
+
+        Those of *now* may be granted from here on, whether or not their task has come for them:
+        with a cap on parallel branches, put the others into *later*. Each of *later* keeps a place
+        in the queue until `eligible`. On the way out each member that waits is forgotten, and each
+        that runs is cancelled.
+
+        Raises:
+            QueueRefused: no room for all of them within their patience; says when to come back.
+            BadRequest: they never fit, together or one of them.
+            ActorStopped: the program ends.
+        """
+        members = (*now, *later)
+        gang = Gang(f"gang-{next(_NUMBERS)}", set(later))
+        for ticket in members:
+            ticket.gang = gang
+        try:
+            if members:
+                await self._mailbox.ask_anew(partial(EnterGang, tuple(now), tuple(later)))
+            yield
+        finally:
+            for ticket in members:
+                self._leave(ticket)
+
+    def eligible(self, ticket: Ticket) -> None:
+        """A ticket of *later* may be granted from now on; its job and prompt are final.
+
+        Its wait begins here, and has no budget any more: only its deadline ends it. Nothing for a
+        ticket that has left, or was told before.
+        """
+        if ticket.gang is not None and ticket in ticket.gang.held:
+            ticket.gang.held.discard(ticket)
+            ticket.arrived = trio.current_time()
+            ticket.wait_until = math.inf
+            self._mailbox.tell(Eligible(ticket))
+
+    @asynccontextmanager
     async def grant(self, ticket: Ticket) -> AsyncIterator[float]:
         """Hold a slot and a lease; yields the seconds queued. The answer comes on its stream.
+
+        A member of a gang is in the queue already, and only waits for its grant here.
 
         Raises:
             QueueRefused: no room within the ticket's patience; says when to come back.
@@ -193,19 +258,15 @@ class AdmissionHandle:
             ActorStopped: the program ends.
         """
         try:
-            yield await self._enter(ticket)
+            yield await self._mailbox.ask_anew(lambda reply: Enter(ticket, reply))
         finally:
             # Also when the wait was cancelled: the grant may have crossed the cancellation.
-            self._mailbox.tell(Leave(ticket))
+            self._leave(ticket)
 
-    async def _enter(self, ticket: Ticket) -> float:
-        for _ in range(MOST_ASKS):
-            enter = Enter(ticket, Reply[float]())
-            try:
-                return await self._mailbox.ask(enter, enter.reply)
-            except ActorRestarted:
-                continue  # the new incarnation takes it at its first arrival
-        raise ActorStopped("admission was restarted again and again")
+    def _leave(self, ticket: Ticket) -> None:
+        if ticket.gang is not None:
+            ticket.gang.held.discard(ticket)
+        self._mailbox.tell(Leave(ticket))
 
     async def view(self) -> QueueView[Ticket]:
         """The queue as it is now, for people."""

@@ -12,6 +12,7 @@ from typing import Generic
 
 import attrs
 
+from . import gangs
 from .deficit import Waiter
 from .fairness import Line
 from .forecast import MIN_REMAINING_FRACTION, Forecast
@@ -30,21 +31,21 @@ from .verdicts import (
 )
 
 
-def due_at(swap: Swap, homes: Mapping[str, Residence[K]], limits: Limits) -> float:
+def due_at(
+    swap: Swap, homes: Mapping[str, Residence[K]], limits: Limits, newcomer_at: float = math.inf
+) -> float:
     """When *swap* may begin: residence served, and nobody there waits or somebody here long enough.
 
     Victims that do not hold the model ready any more do not delay it; minus infinity: at once.
+    Infinity: as long as those who need it still wait for a victim too (`gangs.wanted_since`).
+    *newcomer_at*: somebody else would wait for it since then.
     """
     due = -math.inf
-    wanted = homes[swap.model]
-    # Not only the oldest waiter's clock: it would start anew whenever that one leaves.
-    wanted_since = min(
-        wanted.line.oldest_arrival, wanted.since if wanted.phase is Phase.WANTED else math.inf
-    )
-    for victim in swap.victims:
-        home = homes.get(victim)
-        if home is None or home.phase is not Phase.READY:
-            continue
+    ready = [homes[v] for v in swap.victims if v in homes and homes[v].phase is Phase.READY]
+    wanted_since = min(gangs.wanted_since(homes[swap.model], ready, homes), newcomer_at)
+    for home in ready:
+        if wanted_since == math.inf:
+            return math.inf
         due = max(due, home.since + limits.min_residence_s)
         if len(home.line):
             due = max(due, wanted_since + limits.collate_s)
@@ -110,6 +111,7 @@ class Outlook(Generic[K]):
                 position=position,
                 predicted_wait_s=start_s,
                 waited_s=now - waiter.facts.arrived,
+                gang=waiter.facts.gang,
             )
             for model, home in self.homes.items()
             for position, (waiter, start_s) in enumerate(self.starts(home, home.line, now))
@@ -119,7 +121,7 @@ class Outlook(Generic[K]):
                 swap.model,
                 swap.victims,
                 swap.begun,
-                0.0 if swap.begun else max(0.0, due_at(swap, self.homes, self.limits) - now),
+                0.0 if swap.begun else self._due_in(swap, now),
             )
             for swap in self.swaps.values()
         ]
@@ -137,6 +139,15 @@ class Outlook(Generic[K]):
             and home.line.level_of_next(home.fits) is None
             and any(waiter.level is Level.OVERDUE for waiter in home.line.waiters)
         )
+
+    def _due_in(self, swap: Swap, now: float) -> float:
+        """When *swap* will probably begin, also where that depends on grants."""
+        due = due_at(swap, self.homes, self.limits)
+        if due < math.inf:
+            return max(0.0, due - now)
+        victims = [self.homes[v] for v in swap.victims if v in self.homes]
+        starts = [s for home in victims for _, s in self.starts(home, home.line, now)]
+        return max(starts, default=0.0)
 
     def _drained_in(self, home: Residence[K], now: float) -> float:
         rests = [self.forecast.remaining_s(s.facts, now - s.since) for s in home.streams.values()]
@@ -160,7 +171,7 @@ class Outlook(Generic[K]):
                     drained = max((victim.since for victim in victims), default=home.since)
                     return _rest_s(load_s, now - drained)
                 drain_s = max((self._drained_in(v, now) for v in victims), default=0.0)
-                due_in = max(0.0, due_at(swap, self.homes, self.limits) - now)
+                due_in = max(0.0, due_at(swap, self.homes, self.limits, now) - now)
                 return (0.0 if swap.begun else due_in) + drain_s + load_s
 
     def _after_a_swap(self, home: Residence[K], starts: list[float], now: float) -> list[float]:
@@ -209,4 +220,5 @@ def _model_view(home: Residence[K]) -> ModelView:
         leaving=leaving,
         waiting=len(home.line),
         slots=home.capacity.slots if home.capacity else None,
+        promised=len(home.held),
     )

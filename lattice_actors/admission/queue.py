@@ -13,8 +13,11 @@ from typing import Generic
 
 import attrs
 
+from .deficit import Waiter
 from .fairness import Line
 from .forecast import Forecast
+from .gang_refusals import GangRefusals
+from .gangs import in_turn, patient
 from .outlook import Outlook, due_at
 from .refusals import MIN_RETRY_AFTER_S, Refusals
 from .residence import Residence, Stream, Swap
@@ -132,6 +135,60 @@ class AdmissionQueue(Generic[K]):
         """When *model* became ready; NaN where it is not."""
         home = self._homes.get(model)
         return home.since if home is not None and home.phase is Phase.READY else math.nan
+
+    # --- news of gangs ---
+
+    def enter_gang(
+        self, branches: Sequence[tuple[K, Facts]], later: Sequence[tuple[K, Facts]], now: float
+    ) -> list[Verdict[K]]:
+        """A swarm has come: each of its tickets is let in, or each is refused for one reason.
+
+        Each of *later* takes a place in the queue at once, and waits for it to be `eligible`.
+        """
+        branches = [(ticket, facts) for ticket, facts in branches if ticket not in self._where]
+        later = [(ticket, facts) for ticket, facts in later if ticket not in self._where]
+        models = in_turn(branches, later, {f.model: self._home(f.model) for _, f in branches})
+        for _, facts in later:
+            self._home(facts.model)
+        if not self.rebuilding:
+            self._age(now)
+            after = self._if_entered(branches, later, now)
+            refusals = GangRefusals(self._outlook(), after).of(branches, later, now)
+            if refusals:
+                return [*refusals]
+        for model in models:  # wants are told in the order of homes
+            if not len(self._homes[model].line):
+                self._homes[model] = self._homes.pop(model)
+        for ticket, facts in later:
+            self._hold(ticket, facts)
+        for ticket, facts in branches:
+            self._wait(ticket, facts, now)
+        return self._settle(now)
+
+    def rejoin(
+        self, ticket: K, facts: Facts, now: float, *, eligible: bool = True
+    ) -> list[Verdict[K]]:
+        """A ticket asks for its grant whose gang was let in, maybe before a crash of the owner."""
+        if ticket in self._where:
+            return self._enter_again(ticket, now)
+        if not eligible:
+            self._hold(ticket, facts)
+            return []
+        waiter = self._wait(ticket, facts, now)
+        verdicts = self._never_fitting(self._home(facts.model), now)
+        too_late = facts.deadline <= now + self.forecast.prefill_s(facts)
+        if too_late and ticket in self._where and not self.rebuilding:
+            self._forget_waiter(ticket)
+            verdicts.append(self._refusals().expired(waiter, now))
+        return verdicts + self._settle(now)
+
+    def eligible(self, ticket: K, facts: Facts, now: float) -> list[Verdict[K]]:
+        """A ticket that was held may be granted from now on; *facts* are its final ones."""
+        if ticket in self._where:
+            if ticket not in self.held:
+                return []
+            self._forget_waiter(ticket)
+        return self.rejoin(ticket, facts, now)
 
     # --- news of models ---
 
@@ -265,6 +322,11 @@ class AdmissionQueue(Generic[K]):
         return tuple(w.ticket for home in self._homes.values() for w in home.line.waiters)
 
     @property
+    def held(self) -> tuple[K, ...]:
+        """Tickets of gangs that may not be granted yet."""
+        return tuple(ticket for home in self._homes.values() for ticket in home.held)
+
+    @property
     def running(self) -> tuple[K, ...]:
         """Granted tickets that have not ended, leaving ones too."""
         return tuple(ticket for home in self._homes.values() for ticket in home.streams)
@@ -307,6 +369,7 @@ class AdmissionQueue(Generic[K]):
             self._turns += 1
             home.last_turn = self._turns
             home.streams[waiter.ticket] = Stream(waiter.facts, now)
+            patient(waiter.facts.gang, self._homes)
             verdicts.append(Granted(waiter.ticket, max(0.0, now - waiter.facts.arrived)))
         return verdicts
 
@@ -407,8 +470,31 @@ class AdmissionQueue(Generic[K]):
             if not swap.victims:
                 del self._swaps[swap.model]  # there is nothing left to decide
 
+    def _wait(self, ticket: K, facts: Facts, now: float) -> Waiter[K]:
+        self._where[ticket] = facts.model
+        return self._home(facts.model).line.add(ticket, facts, now)
+
+    def _hold(self, ticket: K, facts: Facts) -> None:
+        self._where[ticket] = facts.model
+        self._home(facts.model).held[ticket] = facts
+
+    def _if_entered(
+        self, branches: Sequence[tuple[K, Facts]], later: Sequence[tuple[K, Facts]], now: float
+    ) -> Outlook[K]:
+        """The queue as it would be if these were let in, and what can run at once did."""
+        trial = AdmissionQueue[K](self.limits, self.forecast)
+        trial._homes = {model: home.copy() for model, home in self._homes.items()}
+        for ticket, facts in branches:
+            trial._wait(ticket, facts, now)
+        for ticket, facts in later:
+            trial._hold(ticket, facts)
+        trial._grants(now)
+        return Outlook(self.limits, self.forecast, trial._homes, self._swaps)
+
     def _forget_waiter(self, ticket: K) -> None:
-        self._homes[self._where.pop(ticket)].line.remove(ticket)
+        home = self._homes[self._where.pop(ticket)]
+        if home.held.pop(ticket, None) is None:
+            home.line.remove(ticket)
 
     def _forget_stream(self, ticket: K) -> None:
         del self._homes[self._where.pop(ticket)].streams[ticket]

@@ -32,9 +32,9 @@ class Refusals(Generic[K]):
         waiting = self.waiting_total
         if facts.gives_up_at <= now:
             return self._came_to_nothing(waiter, wait_s, now)
-        if 0 < limits.queue_max_per_model < len(home.line):
+        if 0 < limits.queue_max_per_model < home.places:
             place_s = starts[0][1]
-            message = f"{len(home.line) - 1} requests are waiting for {facts.model} already"
+            message = f"{home.places - 1} requests are waiting for {facts.model} already"
             return self._full(waiter, "queue_overloaded_model", message, place_s, wait_s, now)
         if 0 < limits.queue_max_total < waiting:
             place_s = self.outlook.next_start_in(now)
@@ -58,7 +58,7 @@ class Refusals(Generic[K]):
 
     @property
     def waiting_total(self) -> int:
-        return sum(len(home.line) for home in self.outlook.homes.values())
+        return sum(home.places for home in self.outlook.homes.values())
 
     def queue_facts(self, waiter: Waiter[K], now: float) -> QueueFacts:
         """The queue that *waiter* met, without itself."""
@@ -67,7 +67,7 @@ class Refusals(Generic[K]):
         itself = int(waiter.ticket in home.line)
         return QueueFacts(
             model=facts.model,
-            queued_for_model=len(home.line) - itself,
+            queued_for_model=home.places - itself,
             inflight_for_model=len(home.streams),
             queued_total=self.waiting_total - itself,
             inflight_total=sum(len(home.streams) for home in self.outlook.homes.values()),

@@ -53,6 +53,17 @@ class Residence(Generic[K]):
     streams: dict[K, Stream] = attrs.field(factory=dict[K, Stream])
     last_turn: int = 0  # of the grants over all models: models take turns
     load_begun: bool = False  # WANTED, and it can no longer be taken back
+    held: dict[K, Facts] = attrs.field(factory=dict[K, Facts])  # of gangs, not yet eligible
+
+    @property
+    def places(self) -> int:
+        """Taken places of the queue: whoever waits, and whom a place was promised."""
+        return len(self.line) + len(self.held)
+
+    def copy(self) -> Residence[K]:
+        """For asking "what if": the copy grants, but must not be aged."""
+        line, streams, held = self.line.copy(), dict(self.streams), dict(self.held)
+        return attrs.evolve(self, line=line, streams=streams, held=held)
 
     def move(self, phase: Phase, now: float) -> None:
         """Go to *phase*. Raises ValueError for a move that is not in the table."""

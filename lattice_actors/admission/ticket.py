@@ -13,6 +13,15 @@ from lattice_actors.stream import TokenStream
 from .verdicts import Class
 
 
+@attrs.define(eq=False)
+class Gang:
+    """What the tickets of one swarm have in common; it outlives incarnations of admission."""
+
+    id: str
+    held: set[Ticket]  # may not be granted yet
+    begun: bool = False  # one of them has been granted: they wait for the rest, however long
+
+
 @attrs.define(eq=False)  # compared by identity
 class Ticket:
     """What waits in the queue and then runs. Times are Trio seconds."""
@@ -30,6 +39,7 @@ class Ticket:
     stream: TokenStream = attrs.field(factory=TokenStream)
     granted_at: float = math.nan
     ready_at: float = math.nan  # set with the grant: since when its model was ready
+    gang: Gang | None = None  # set by the handle: the swarm that it entered with
 
     def __repr__(self) -> str:
         return f"<Ticket {self.request_id} for {self.model}>"

@@ -64,6 +64,7 @@ class Facts:
     cost_tokens: float  # what the key is charged: prompt estimate + max_tokens
     prompt_tokens: float  # estimate
     max_tokens: int  # ceiling of the answer
+    gang: str | None = None  # the swarm that it entered with
 
     @property
     def tokens(self) -> float:
@@ -179,6 +180,7 @@ class WaitingView(Generic[K]):
     position: int
     predicted_wait_s: float
     waited_s: float
+    gang: str | None = None
 
 
 @attrs.frozen
@@ -190,6 +192,7 @@ class ModelView:
     leaving: int  # cancelled, their backend has not yet said so
     waiting: int
     slots: int | None  # None: not known
+    promised: int = 0  # places kept for tickets of swarms that may not be granted yet
 
 
 @attrs.frozen
