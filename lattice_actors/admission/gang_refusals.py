@@ -133,9 +133,8 @@ class GangRefusals(Refusals[K]):
 
     def _budgets(self, branches: Members[K], now: float) -> Refused[K] | None:
         """Refuse what would wait for others for too long; one's own gang has begun by then."""
-        waits: dict[
-            str, float
-        ] = {}  # one prediction for each model: a gang is of one key and class
+        # One prediction for each model: a gang is of one key and class.
+        waits: dict[str, float] = {}
         for ticket, facts in branches:
             if facts.model not in waits:
                 waits[facts.model] = self.outlook.predict(facts, now).wait_s

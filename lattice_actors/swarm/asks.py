@@ -34,13 +34,13 @@ class Manner:
 class Agent:
     """One entry of `models`: who is asked, and what is different for it."""
 
-    spec: str  # as sent: a model spec, "auto", "loaded", "available" or "preset:<name>"
-    plain: bool = True  # sent as a string: equal ones collapse
+    spec: str  # as sent: a model spec; where `plain`, also a token or "preset:<name>" (roster.py)
+    plain: bool = True  # sent as a string: tokens expand, and equal ones collapse
     samples: int = 1
     system: str | None = None  # replaces the system messages
     messages: tuple[JsonObject, ...] | None = None  # replace the request's
     manner: Manner = Manner()
-    timeout_s: float | None = None  # of this branch, from the start of the swarm
+    timeout_s: float | None = None  # of this branch, from the start of the swarm (or its round)
 
 
 @attrs.frozen
@@ -65,8 +65,8 @@ class Step:
 
     name: str
     spec: str = "auto"
-    system: str | None = None
-    user: str | None = None  # None: the messages of the request, less its system messages
+    system: str | None = None  # replaces the system messages of the request
+    user: str | None = None  # all the step sees; None: the messages of the request
     manner: Manner = Manner()
 
 
@@ -95,3 +95,14 @@ class Debate:
 
 
 SwarmAsk = Ensemble | Pipeline | Debate
+
+MAX_ROUNDS = 5  # of a debate
+DEFAULT_MAX_BRANCHES = 16
+
+
+@attrs.frozen
+class Limits:
+    """What one swarm may ask for."""
+
+    max_branches: int = DEFAULT_MAX_BRANCHES  # agents of one round, after expansion
+    auto_max: int = 3  # models that one token such as "auto" stands for; 0: no limit

@@ -19,10 +19,11 @@ class Row:
     agent_id: str  # the spec as sent
     model: str  # the resolved id; the spec where nothing resolved
     ok: bool
-    text: str = ""
+    text: str = ""  # what had come, where it failed or was stopped
+    reasoning: str = ""  # what the model thought before its text
     error: str | None = None
-    error_kind: str | None = None  # as in `kinds.py`
-    http_status: int | None = None
+    error_kind: str | None = None  # one of `kinds.KINDS`
+    http_status: int | None = None  # of another server that was asked; None for models here
     error_detail: str | None = None
     latency_ms: int = 0
     finish_reason: FinishReason | None = None
@@ -33,12 +34,13 @@ class Row:
 
 @attrs.frozen
 class BranchDelta:
-    """A piece of one branch's text."""
+    """A piece of one branch's text. Text or reasoning may be empty, not both."""
 
     branch: int
     model: str
     text: str
     stage: str = ""
+    reasoning: str = ""
 
 
 @attrs.frozen
@@ -71,14 +73,18 @@ class Verdict:
 
 @attrs.frozen
 class AnswerPiece:
-    """A piece of the final answer, as soon as it is certain to be part of it."""
+    """A piece of the final answer, as soon as it is certain to be part of it.
+
+    All pieces together are the text of the `Outcome`. The `Verdict` comes before them where it
+    picks a branch, and after them where a judge writes.
+    """
 
     text: str
 
 
 @attrs.frozen
 class Outcome:
-    """The end of a session that has an answer; nothing follows."""
+    """The end of a session; nothing follows. Only a fan-out may end without any row that is ok."""
 
     strategy: str  # a `Strategy`'s value, "pipeline" or "debate"
     text: str
@@ -87,7 +93,7 @@ class Outcome:
     usage: Usage  # of all branches and the judge
     finish_reason: FinishReason = FinishReason.STOP
     verdict: Verdict | None = None
-    rounds: int | None = None  # of a debate
+    rounds: int | None = None  # of a debate, as many as took place
     notes: tuple[str, ...] = ()  # "transcript trimmed: ..."
 
 
