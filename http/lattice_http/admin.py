@@ -11,6 +11,7 @@ from quart import Blueprint, Response, request
 from lattice_actors.admission.ticket import Ticket
 from lattice_actors.admission.verdicts import Phase, QueueView
 from lattice_actors.capability.question import NoRoute
+from lattice_actors.capability.spec import meta_model
 from lattice_actors.errors import ModelNotFound, NotFound
 from lattice_actors.residency.model_handle import ModelView
 from lattice_actors.supervisor import ActorView
@@ -20,7 +21,7 @@ from .gateway import Gateway, Prompted
 from .openai.bodies import parse_json
 from .openai.chat import parse_chat
 from .openai.completions import parse_completion
-from .openai.routes import of_chat, of_completion
+from .openai.routes import of_chat, of_completion, refuse_swarm
 
 
 def admin_routes(gateway: Gateway) -> Blueprint:
@@ -32,6 +33,8 @@ def admin_routes(gateway: Gateway) -> Blueprint:
     @typed_errors
     async def plan() -> Response:
         prompted = _prompted(await body_of(request))
+        if gateway.takes_swarms:
+            refuse_swarm(meta_model(prompted.request.spec), prompted.request.spec)
         return json_response(await _plan(gateway, prompted))
 
     @routes.get("/v1/queue")

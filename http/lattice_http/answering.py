@@ -73,6 +73,11 @@ class Answering:
         return not self._unfinished
 
     @property
+    def request_id(self) -> str:
+        """Of the request they all belong to."""
+        return self.tickets[0].request_id
+
+    @property
     def queued(self) -> bool:
         """No ticket has been granted yet."""
         return all(math.isnan(ticket.granted_at) for ticket in self.tickets)

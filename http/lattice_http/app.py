@@ -19,6 +19,8 @@ from .health import health_routes
 from .openai.routes import openai_routes
 from .request_log import RequestLog
 from .security import Guarded, SecurityPolicy
+from .swarm.registry import Swarms
+from .swarm.routes import swarm_routes
 
 BODY_TIMEOUT_S = 30  # for the whole of a request's body to arrive
 
@@ -32,7 +34,9 @@ def make_app(gateway: Gateway, policy: SecurityPolicy) -> ASGIApp:
     app.config["MAX_CONTENT_LENGTH"] = None  # `Guarded` counts, chunked bodies too
     app.config["BODY_TIMEOUT"] = BODY_TIMEOUT_S
     app.config["RESPONSE_TIMEOUT"] = None  # answers have their own clocks
-    app.register_blueprint(openai_routes(gateway))
+    swarms = Swarms(gateway)
+    app.register_blueprint(openai_routes(gateway, swarms))
+    app.register_blueprint(swarm_routes(swarms))
     app.register_blueprint(admin_routes(gateway))
     app.register_blueprint(health_routes(gateway))
 

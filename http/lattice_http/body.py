@@ -7,6 +7,7 @@ queue stands in the headers. After that a failure is the last chunk of the strea
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -28,6 +29,7 @@ from . import sse
 from .answering import Event
 from .errors import error_object, error_response, telling
 from .exchange import Exchange
+from .gateway import Caller, Gateway
 
 log = structlog.get_logger(__name__)
 
@@ -51,8 +53,27 @@ class Frames(Protocol):
         """The end of a stream that failed."""
 
 
+class LiveBody(ResponseBody):
+    """A body that is entered before its response starts: see `EnteredFirst`."""
+
+    @abstractmethod
+    def headers(self) -> list[tuple[str, str]]:
+        """Return what is known of the answer once it is entered."""
+
+    @abstractmethod
+    def refusal(self, error: BaseException) -> Response:
+        """Return the answer where entering it failed."""
+
+    def __aiter__(self) -> Self:
+        return self
+
+    @abstractmethod
+    async def __anext__(self) -> bytes:
+        """Return the next frames."""
+
+
 @attrs.define(eq=False)
-class RequestBody(ResponseBody):
+class RequestBody(LiveBody):
     """The life of one streamed answer. Entered before the response starts, left whatever happens.
 
     *make_frames* gets the id of the model, once it is known who answers.
@@ -88,8 +109,13 @@ class RequestBody(ResponseBody):
             self.exchange.close("client_left")
         return await self._stack.__aexit__(kind, error, traceback)
 
-    def __aiter__(self) -> Self:
-        return self
+    def headers(self) -> list[tuple[str, str]]:
+        """Return the headers of the answer."""
+        return self.exchange.headers()
+
+    def refusal(self, error: BaseException) -> Response:
+        """Return the answer to a request that failed before its first token."""
+        return refusal(error, self.exchange.gateway, self.exchange.caller, self.exchange.log)
 
     async def __anext__(self) -> bytes:
         if self._said_all:
@@ -146,10 +172,10 @@ class RequestBody(ResponseBody):
 class _AlreadyEntered(ResponseBody):
     """What the response is sent with: entering it again does nothing, leaving it neither."""
 
-    def __init__(self, body: RequestBody) -> None:
+    def __init__(self, body: LiveBody) -> None:
         self._body = body
 
-    async def __aenter__(self) -> RequestBody:
+    async def __aenter__(self) -> LiveBody:
         return self._body
 
     async def __aexit__(self, *exc: object) -> None:
@@ -161,27 +187,28 @@ class EnteredFirst(TrioASGIHTTPConnection):
 
     async def _send_response(self, send: ASGISendCallable, response: Response) -> None:  # type: ignore[override]
         body = getattr(response, "response", None)
-        if not isinstance(body, RequestBody):
+        if not isinstance(body, LiveBody):
             await super()._send_response(send, response)
             return
         try:
             async with body:
-                response.headers.extend(body.exchange.headers())
+                response.headers.extend(body.headers())
                 response.response = _AlreadyEntered(body)
                 await super()._send_response(send, response)
         except Exception as group:
             error = telling(group)
             if response.response is not body:
                 raise  # the status is out, and the body has no words for this
-            await super()._send_response(send, refusal(error, body.exchange))
+            await super()._send_response(send, body.refusal(error))
 
 
-def refusal(error: BaseException, exchange: Exchange) -> Response:
-    """Return the answer to a request that failed before its first token."""
-    request_id = exchange.caller.request_id
+def refusal(
+    error: BaseException, gateway: Gateway, caller: Caller, said: dict[str, Any]
+) -> Response:
+    """Return the answer to a request that failed before its first token; its log is *said*."""
     if not isinstance(error, LatticeError):
-        log.error("request failed", request_id=request_id, exc_info=error)
-    jitter_s = exchange.gateway.settings.queue_retry_jitter_s
-    status, headers, body = error_response(error, request_id, jitter_s=jitter_s)
-    exchange.log["outcome"] = getattr(error, "code", "internal_error")
+        log.error("request failed", request_id=caller.request_id, exc_info=error)
+    jitter_s = gateway.settings.queue_retry_jitter_s
+    status, headers, body = error_response(error, caller.request_id, jitter_s=jitter_s)
+    said["outcome"] = getattr(error, "code", "internal_error")
     return Response(body, status, headers=Headers(headers))

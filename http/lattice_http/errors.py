@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from lattice_actors.errors import (
@@ -16,6 +16,7 @@ from lattice_actors.errors import (
     ShuttingDown,
     Unavailable,
 )
+from lattice_actors.swarm.failure import SwarmFailed
 
 from .json_bytes import encode
 
@@ -27,6 +28,7 @@ FAMILIES: dict[type[LatticeError], tuple[int, str]] = {
     Busy: (429, "rate_limit_error"),
     Unavailable: (503, "service_unavailable_error"),
     ActorStopped: (503, "service_unavailable_error"),
+    SwarmFailed: (502, "server_error"),
 }
 INTERNAL = (500, "server_error")
 
@@ -82,12 +84,19 @@ def error_object(error: BaseException, request_id: str = "") -> dict[str, Any]:
 
 
 def error_response(
-    error: BaseException, request_id: str = "", *, jitter_s: float = DEFAULT_JITTER_S
+    error: BaseException,
+    request_id: str = "",
+    *,
+    jitter_s: float = DEFAULT_JITTER_S,
+    beside: Mapping[str, Any] | None = None,
 ) -> ErrorAnswer:
-    """Return the answer to a request that ended with *error*. Never raises."""
+    """Return the answer to a request that ended with *error*. Never raises.
+
+    *beside* is more that the body says, after ``error``.
+    """
     error = telling(error)
     status, kind = family(error)
-    body: dict[str, Any] = {"error": error_object(error, request_id)}
+    body: dict[str, Any] = {"error": error_object(error, request_id), **(beside or {})}
     headers = [("Content-Type", "application/json")]
     retry_s = retry_after_s(error)
     if retry_s is not None:

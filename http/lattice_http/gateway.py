@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from typing import Protocol
 
 import attrs
 import trio
@@ -17,6 +18,7 @@ from lattice_actors.catalog.stickiness import ConversationKeys, conversation_key
 from lattice_actors.catalog.world import World
 from lattice_actors.errors import (
     BadRequest,
+    LatticeError,
     LoadFailed,
     ModelNotFound,
     ModelQuarantined,
@@ -79,6 +81,16 @@ class Routed:
     clamped: tuple[str, ...] = ()  # "max_tokens=16384": what was lowered to a ceiling
 
 
+class Working(Protocol):
+    """What is in work for one request: one model's answers, or a swarm."""
+
+    @property
+    def request_id(self) -> str: ...
+    @property
+    def queued(self) -> bool: ...  # nothing has been granted yet
+    def fail(self, error: LatticeError) -> None: ...  # end it, from outside
+
+
 @attrs.define(eq=False)
 class Gateway:
     """The door between HTTP and the actors."""
@@ -86,7 +98,7 @@ class Gateway:
     lattice: Lattice
     settings: Settings
     draining: bool = False  # nothing new is taken
-    _working: set[Answering] = attrs.field(init=False, factory=set[Answering])
+    _working: set[Working] = attrs.field(init=False, factory=set[Working])
 
     async def route(
         self, prompted: Prompted, caller: Caller
@@ -184,27 +196,27 @@ class Gateway:
     async def answering(self, tickets: tuple[Ticket, ...]) -> AsyncIterator[Answering]:
         """Hold the grants of *tickets* and read their streams; leaving cancels all of it."""
         answering = Answering(self.lattice.admission, tickets, self.settings.generation_timeout_s)
-        with self._registered(answering):
+        with self.registered(answering):
             async with answering:
                 yield answering
 
     def drain(self) -> None:
         """The server is going away: take nothing new, and send the waiting home now."""
         self.draining = True
-        for answering in list(self._working):
-            if answering.queued:
-                answering.fail(ShuttingDown("the server is shutting down"))
+        for working in list(self._working):
+            if working.queued:
+                working.fail(ShuttingDown("the server is shutting down"))
 
     def cut(self) -> None:
         """The grace is over: every answer ends with an error its client can read."""
-        for answering in list(self._working):
-            answering.fail(ShuttingDown("the server is shutting down"))
+        for working in list(self._working):
+            working.fail(ShuttingDown("the server is shutting down"))
 
     def cancel(self, request_id: str) -> bool:
         """End the answers to one request; False when there is none."""
-        found = [a for a in self._working if a.tickets[0].request_id == request_id]
-        for answering in found:
-            answering.fail(RequestCancelled("cancelled by an operator"))
+        found = [working for working in self._working if working.request_id == request_id]
+        for working in found:
+            working.fail(RequestCancelled("cancelled by an operator"))
         return bool(found)
 
     @property
@@ -213,17 +225,23 @@ class Gateway:
         return self.settings.model is not None
 
     @property
+    def takes_swarms(self) -> bool:
+        """The names of swarms mean swarms in a chat."""
+        return self.settings.swarm_chat and not self.single
+
+    @property
     def working(self) -> int:
         """How many requests are waiting for or getting answers."""
         return len(self._working)
 
     @contextmanager
-    def _registered(self, answering: Answering) -> Iterator[None]:
-        self._working.add(answering)
+    def registered(self, working: Working) -> Iterator[None]:
+        """Let the end of the server, and operators, find *working*."""
+        self._working.add(working)
         try:
             yield
         finally:
-            self._working.discard(answering)
+            self._working.discard(working)
 
     def _patience(self, wishes: Wishes, arrived: float) -> tuple[float, float, Class, int]:
         settings = self.settings

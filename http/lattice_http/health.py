@@ -12,6 +12,7 @@ from lattice_actors.catalog.entry import Kind
 
 from .asking import is_authenticated, json_response, typed_errors
 from .gateway import Gateway
+from .swarm.facts import swarm_facts
 
 
 def health_routes(gateway: Gateway) -> Blueprint:
@@ -100,6 +101,7 @@ async def _details(gateway: Gateway) -> dict[str, Any]:
         "mlx_queue_wait_timeout_sec": settings.queue_wait_s,
         "mlx_context_over_budget": settings.context_over_budget,
         "generation_timeout_sec": settings.generation_timeout_s,
+        **swarm_facts(settings),
         "recent_load_errors": errors,
         "admission": {
             "enabled": True,

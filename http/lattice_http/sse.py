@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 CONTENT_TYPE = "text/event-stream"
+STREAM_HEADERS = {
+    "Content-Type": f"{CONTENT_TYPE}; charset=utf-8",
+    "Cache-Control": "no-cache",
+    "X-Accel-Buffering": "no",  # nginx would hold the tokens back
+}
 DONE = b"data: [DONE]\n\n"  # how OpenAI streams end, after an error too
 
 

@@ -159,7 +159,7 @@ class MetaModel:
     deprecated: bool = False
 
 
-_META_MODELS = {
+META_MODELS = {
     "swarmcouncil": MetaModel(Intent.COUNCIL, "swarmCouncil"),
     "swarmvote": MetaModel(Intent.COUNCIL, "swarmCouncil"),
     "swarm/vote": MetaModel(Intent.COUNCIL, "swarmCouncil"),
@@ -174,4 +174,4 @@ def meta_model(name: str | None) -> MetaModel | None:
 
     Callers look here before they `parse`.
     """
-    return _META_MODELS.get(fold(name)) if name is not None else None
+    return META_MODELS.get(fold(name)) if name is not None else None

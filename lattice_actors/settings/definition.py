@@ -17,6 +17,7 @@ import attrs
 from .fields import (
     Setting,
     choice,
+    named_lists,
     names,
     number,
     optional_choice,
@@ -262,6 +263,60 @@ class Settings:
         least=0.1,
     )
 
+    # --- swarms -----------------------------------------------------------------------------
+
+    swarm_chat: bool = switch(
+        True,
+        "Take swarmCouncil, swarm/fanout and their like as swarms in a chat. Off: they are "
+        "ordinary names of models.",
+        aliases=("SWARM_CHAT_ENABLED",),
+    )
+    swarm_models: tuple[str, ...] = names(
+        "Whom a swarm in a chat asks when the request does not say. Empty: auto.",
+        default=("role:reasoner", "role:coder", "role:fast"),
+        aliases=("SWARM_CHAT_DEFAULT_MODELS",),
+    )
+    swarm_strategy: str = choice(
+        "best-of-n",
+        ("best-of-n", "first-success", "longest", "fanout", "majority", "synthesis"),
+        "How swarmCouncil makes one answer of several when the request does not say.",
+        aliases=("SWARM_CHAT_DEFAULT_STRATEGY",),
+    )
+    swarm_judge: str = text(
+        "role:reasoner",
+        "Who judges when the request does not say.",
+        aliases=("SWARM_CHAT_DEFAULT_JUDGE",),
+    )
+    swarm_auto_max: int = whole(
+        3,
+        "Most models that auto, loaded or available stand for in a swarm. 0: no limit of its own.",
+        aliases=("SWARM_CHAT_AUTO_MAX",),
+    )
+    swarm_max_branches: int = whole(
+        16, "Most answers a swarm may ask for at once; more is a 400.", least=1, most=64
+    )
+    swarm_presets: tuple[tuple[str, tuple[str, ...]], ...] = named_lists(
+        "Lists of models that requests can name as preset:NAME.",
+    )
+    swarm_parallel: int = whole(
+        0,
+        "Most branches of one swarm that are asked at once. 0: as many as the queue lets in.",
+        aliases=("MAX_PARALLEL_MODEL_CALLS",),
+    )
+    swarm_call_timeout_s: float = number(
+        180.0,
+        "What the time for a swarm is made of: so long for each agent, together at most an hour.",
+        unit="s",
+        least=1,
+        aliases=("SWARM_PER_CALL_TIMEOUT",),
+    )
+    swarm_timeout_s: float = number(
+        0.0,
+        "Branches of a swarm that take longer are cancelled. 0: made of swarm_call_timeout_s.",
+        unit="s",
+        aliases=("SWARM_FANOUT_TIMEOUT",),
+    )
+
     # --- engine -----------------------------------------------------------------------------
 
     prefill_step_tokens: int = whole(
@@ -321,6 +376,7 @@ GROUPS: Mapping[str, str] = {
     "max_resident_models": "Memory",
     "default_max_tokens": "Answers",
     "max_streams_per_model": "Queue",
+    "swarm_chat": "Swarms",
     "prefill_step_tokens": "Engine",
     "profile": "Server",
 }

@@ -7,6 +7,7 @@ plain defaults: ``port: int = whole(5001, "Port to listen on.", most=65535)``.
 from __future__ import annotations
 
 import enum
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypedDict, Unpack, cast
@@ -18,6 +19,7 @@ from .values import (
     Reader,
     choice_reader,
     number_reader,
+    read_named_lists,
     read_names,
     read_path,
     read_size,
@@ -39,6 +41,7 @@ class Kind(enum.Enum):
     NUMBER = "number"
     SIZE = "size"
     NAMES = "comma list"
+    NAMED_LISTS = "lists by name"
     PATH = "path"
     CHOICE = "choice"
 
@@ -78,6 +81,8 @@ class Setting:
             return "set"
         if isinstance(value, bool):
             return "on" if value else "off"
+        if self.kind is Kind.NAMED_LISTS and isinstance(value, tuple):
+            return json.dumps({name: list(entries) for name, entries in value})
         if isinstance(value, tuple):
             return ",".join(value)
         if isinstance(value, float):
@@ -187,9 +192,17 @@ def size(default: int, about: str, *, least: int = 0, **options: Unpack[Options]
     return cast("int", _field(default, about, Kind.SIZE, read, options))
 
 
-def names(about: str, **options: Unpack[Options]) -> tuple[str, ...]:
-    """Make a field of a comma list, empty by default."""
-    return cast("tuple[str, ...]", _field((), about, Kind.NAMES, read_names, options))
+def names(
+    about: str, *, default: tuple[str, ...] = (), **options: Unpack[Options]
+) -> tuple[str, ...]:
+    """Make a field of a comma list."""
+    return cast("tuple[str, ...]", _field(default, about, Kind.NAMES, read_names, options))
+
+
+def named_lists(about: str, **options: Unpack[Options]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Make a field of lists that have names, empty by default."""
+    made = _field((), about, Kind.NAMED_LISTS, read_named_lists, options)
+    return cast("tuple[tuple[str, tuple[str, ...]], ...]", made)
 
 
 def optional_names(about: str, **options: Unpack[Options]) -> tuple[str, ...] | None:

@@ -101,12 +101,26 @@ def _parse(file: SettingsFile | None) -> Mapping[str, Raw]:
         table = tomllib.loads(file.text)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{file.path} is not valid TOML: {error}") from error
+    table = dict(_flat(table))
     for key, value in table.items():
         if key not in SETTINGS:
             raise SettingsError(f"{key} in {file.path} is not a setting{_guess(key, SETTINGS)}")
-        if not isinstance(value, str | bool | int | float | list):
+        tables = SETTINGS[key].kind is Kind.NAMED_LISTS
+        wanted = dict | str if tables else str | bool | int | float | list
+        if not isinstance(value, wanted):
             raise SettingsError(f"{key} in {file.path} must be one value")
     return table
+
+
+def _flat(table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """``[swarm.presets]`` is the table of the setting `swarm_presets`."""
+    for key, value in table.items():
+        inner = value if isinstance(value, dict) else {}
+        joined = {f"{key}_{name}": one for name, one in inner.items()}
+        if key not in SETTINGS and joined and all(name in SETTINGS for name in joined):
+            yield from joined.items()
+        else:
+            yield key, value
 
 
 def _candidates(

@@ -6,13 +6,14 @@ message completes the sentence "<name> ...": "must be a whole number from 0 to 6
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 # What a source can hold: text everywhere, and TOML's own types in the file.
-Raw = str | bool | int | float | list[object]
+Raw = str | bool | int | float | list[object] | dict[str, object]
 
 Reader = Callable[[Raw], object]
 
@@ -62,6 +63,25 @@ def read_names(raw: Raw) -> tuple[str, ...]:
     else:
         entries = read_text(raw).split(",")
     return tuple(entry.strip() for entry in entries if entry.strip())
+
+
+def read_named_lists(raw: Raw) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return lists of texts by name, from a TOML table or from a JSON object."""
+    table: object = raw
+    if isinstance(raw, str):
+        try:
+            table = json.loads(raw)
+        except ValueError:
+            raise WrongValue("must be a JSON object") from None
+    if not isinstance(table, dict):
+        raise WrongValue(f"must be lists by name, not {table!r}")
+    lists: list[tuple[str, tuple[str, ...]]] = []
+    for name, entries in table.items():
+        read = read_names(entries) if isinstance(entries, str | list) else ()
+        if not str(name).strip() or not read:
+            raise WrongValue(f"must have a list of texts under each name, not {name!r}")
+        lists.append((str(name).strip(), read))
+    return tuple(lists)
 
 
 def read_size(raw: Raw) -> int:

@@ -43,6 +43,7 @@ class Answered:
     headers: dict[str, str] = attrs.field(factory=dict)
     pieces: list[tuple[float, bytes]] = attrs.field(factory=list)
     started_at: float = 0.0
+    log: dict[str, Any] = attrs.field(factory=dict)  # what its line says
 
     @property
     def body(self) -> Any:  # noqa: ANN401 - JSON
@@ -70,17 +71,32 @@ class Client:
 
     async def chat(self, *, leave_after_s: float = 1e9, **fields: object) -> Answered:
         """Ask; a client that leaves sends a disconnect after so long."""
-        content = json.dumps({"model": "a", "messages": HELLO, **fields}).encode()
+        body = {"model": "a", "messages": HELLO, **fields}
+        return await self.send("POST", "/v1/chat/completions", body, leave_after_s=leave_after_s)
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        leave_after_s: float = 1e9,
+        query: str = "",
+        more: dict[str, str] | None = None,
+    ) -> Answered:
+        """Send any request; *more* are headers."""
+        content = b"" if body is None else json.dumps(body).encode()
         answered, sent = Answered(), False
         headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
-        scope = {
+        headers += [(name.lower().encode(), text.encode()) for name, text in (more or {}).items()]
+        scope: dict[str, Any] = {
             "type": "http",
             "http_version": "1.1",
-            "method": "POST",
+            "method": method,
             "scheme": "http",
-            "path": "/v1/chat/completions",
-            "raw_path": b"/v1/chat/completions",
-            "query_string": b"",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": query.encode(),
             "root_path": "",
             "headers": [*headers, (b"content-length", str(len(content)).encode())],
             "client": ("127.0.0.1", 1),
@@ -105,6 +121,7 @@ class Client:
                 answered.pieces.append((trio.current_time(), message["body"]))
 
         await self.app(scope, receive, send)
+        answered.log = scope["state"]["log"]
         return answered
 
 
@@ -254,7 +271,7 @@ async def test_an_operator_ends_a_request_by_its_id(autojump_clock: MockClock) -
         nursery.start_soon(ask)
         await trio.sleep(10)
         (answering,) = client.gateway._working
-        assert client.gateway.cancel(answering.tickets[0].request_id)
+        assert client.gateway.cancel(answering.request_id)
         await trio.sleep(2)
 
         assert answers[0].status == 400  # SDKs send anything from 500 up again by themselves

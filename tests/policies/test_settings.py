@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,10 @@ TEXTS: dict[Kind, tuple[tuple[str, object], tuple[str, object]]] = {
     Kind.NUMBER: (("2.5", 2.5), ("3", 3.0)),
     Kind.SIZE: (("8MB", 8_000_000), ("1k", 1024)),
     Kind.NAMES: (("a, b,", ("a", "b")), ("", ())),
+    Kind.NAMED_LISTS: (
+        ('{"a": ["b", "c"]}', (("a", ("b", "c")),)),
+        ('{"x": "y,z"}', (("x", ("y", "z")),)),
+    ),
     Kind.PATH: (("/models", Path("/models")), ("here", Path("here"))),
 }
 
@@ -79,7 +84,7 @@ def texts(name: str) -> tuple[tuple[str, object], tuple[str, object]]:
 def test_every_setting_is_read_from_flag_variable_alias_and_file(name: str) -> None:
     setting = SETTINGS[name]
     (written, expected), _ = texts(name)
-    quoted = SettingsFile(Path("/etc/lattice.toml"), f'{name} = "{written}"')
+    quoted = SettingsFile(Path("/etc/lattice.toml"), f"{name} = {json.dumps(written)}")
 
     by_flag = read({name: written}, {})
     by_file = read({}, {}, quoted)
@@ -99,7 +104,7 @@ def test_every_setting_is_read_from_flag_variable_alias_and_file(name: str) -> N
 def test_flag_beats_variable_beats_alias_beats_file(name: str) -> None:
     setting = SETTINGS[name]
     first, second = texts(name)
-    file = SettingsFile(Path("/lattice.toml"), f'{name} = "{second[0]}"')
+    file = SettingsFile(Path("/lattice.toml"), f"{name} = {json.dumps(second[0])}")
     environ = dict.fromkeys(setting.aliases, second[0])
 
     with_flag = read({name: first[0]}, {setting.variable: second[0], **environ}, file)
@@ -343,3 +348,30 @@ def test_every_setting_has_one_place_in_the_handbook() -> None:
 
     assert placed == list(SETTINGS)
     assert "" not in grouped()
+
+
+def test_a_table_of_presets_can_stand_in_the_file() -> None:
+    file = SettingsFile(
+        Path("/lattice.toml"), '[swarm.presets]\nwise = ["role:reasoner", "auto"]\nq = "a,b"'
+    )
+
+    presets = read({}, {}, file).settings.swarm_presets
+
+    assert presets == (("wise", ("role:reasoner", "auto")), ("q", ("a", "b")))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[", "must be a JSON object"),
+        ("[]", "must be lists by name, not []"),
+        ('{"a": []}', "must have a list of texts under each name, not 'a'"),
+        ('{"a": 5}', "must have a list of texts under each name, not 'a'"),
+        ('{" ": "b"}', "must have a list of texts under each name, not ' '"),
+    ],
+)
+def test_a_preset_that_cannot_be_read_says_why(text: str, reason: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        read({"swarm_presets": text}, {})
+
+    assert str(error.value) == f"--swarm-presets {reason}"

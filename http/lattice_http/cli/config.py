@@ -31,6 +31,8 @@ cannot be read ends the program with one line that names it, and exit code 2.
 - on/off: `1`, `true`, `yes`, `on` or `0`, `false`, `no`, `off`. As a flag: `--builtin` or
   `--no-builtin`. In the file: `true` or `false`.
 - comma list: `a,b`. In the file also `["a", "b"]`.
+- lists by name: a JSON object, `{"wise": ["role:reasoner", "auto"]}`. In the file a table:
+  `[swarm.presets]` with `wise = ["role:reasoner", "auto"]`.
 - size: bytes, or `8GB` (powers of 1000), or `8GiB` or `8G` (powers of 1024).
 - path: `~` is the home directory; in the file, a relative path starts at the file's folder.
 - An empty variable counts as not set, except for a comma list, where it is the empty list.

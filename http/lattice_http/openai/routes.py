@@ -10,13 +10,17 @@ from functools import partial
 import attrs
 from quart import Blueprint, Response, request
 
-from lattice_actors.capability.spec import meta_model
+from lattice_actors.capability.spec import MetaModel
 from lattice_actors.errors import BadRequest, ModelNotFound, NotFound
 from lattice_actors.generation import Chat, Delta, Text, TokenLogprob
 from lattice_http.asking import body_of, caller_of, json_response, request_log, typed_errors
 from lattice_http.body import Frames, RequestBody
 from lattice_http.exchange import Exchange
 from lattice_http.gateway import Gateway, Prompted
+from lattice_http.sse import STREAM_HEADERS
+from lattice_http.swarm.facts import meta_models
+from lattice_http.swarm.registry import Swarms
+from lattice_http.swarm.routes import answer_chat
 
 from . import models
 from .answers import (
@@ -31,14 +35,8 @@ from .answers import (
 from .chat import ChatRequest, parse_chat
 from .completions import CompletionRequest, parse_completion
 
-STREAM_HEADERS = {
-    "Content-Type": "text/event-stream; charset=utf-8",
-    "Cache-Control": "no-cache",
-    "X-Accel-Buffering": "no",  # nginx would hold the tokens back
-}
 
-
-def openai_routes(gateway: Gateway) -> Blueprint:
+def openai_routes(gateway: Gateway, swarms: Swarms) -> Blueprint:
     """Return the routes below ``/v1``."""
     routes = Blueprint("openai", __name__)
 
@@ -46,6 +44,9 @@ def openai_routes(gateway: Gateway) -> Blueprint:
     @typed_errors
     async def chat() -> Response:
         parsed = parse_chat(await body_of(request), request.headers, time.time())
+        meta = swarms.meta(parsed.spec)
+        if meta is not None:
+            return await answer_chat(swarms, parsed, meta)
         exchange = _exchange(gateway, of_chat(parsed))
         if parsed.stream:
             return _stream(exchange, partial(_chat_frames, parsed))
@@ -57,6 +58,7 @@ def openai_routes(gateway: Gateway) -> Blueprint:
     @typed_errors
     async def completions() -> Response:
         parsed = parse_completion(await body_of(request), request.headers, time.time())
+        refuse_swarm(swarms.meta(parsed.spec), parsed.spec)
         exchange = _exchange(gateway, of_completion(parsed))
         if parsed.stream:
             return _stream(exchange, partial(_completion_frames, parsed))
@@ -71,7 +73,10 @@ def openai_routes(gateway: Gateway) -> Blueprint:
         states = dict.fromkeys((entry.id for entry in snapshot.models), "cold")
         states |= await _states(gateway)
         unusable = snapshot.unusable if "unusable" in request.args else None
-        return json_response(models.model_list(snapshot.models, states, unusable))
+        body = models.model_list(snapshot.models, states, unusable)
+        if "meta" in request.args:
+            body["data"] += meta_models(gateway.settings)
+        return json_response(body)
 
     @routes.get("/v1/models/<path:model>")
     @typed_errors
@@ -102,8 +107,7 @@ def openai_routes(gateway: Gateway) -> Blueprint:
 
 
 def of_chat(parsed: ChatRequest) -> Prompted:
-    """Return a chat as the scheduler needs it. Raises BadRequest for a swarm's name."""
-    _refuse_swarms(parsed.spec)
+    """Return a chat as the scheduler needs it."""
     if parsed.swarm is not None:  # it belongs to a swarm's name, and this is none
         parsed = attrs.evolve(parsed, ignored=(*parsed.ignored, "swarm"))
     return Prompted(
@@ -121,7 +125,6 @@ def of_completion(parsed: CompletionRequest) -> Prompted:
     A text goes through the chat template as one user message, as clients of the predecessor
     expect (docs/design/0006-completions.md); token ids are taken as they are.
     """
-    _refuse_swarms(parsed.spec)
     prompts = tuple(
         Chat(({"role": "user", "content": prompt.text},)) if isinstance(prompt, Text) else prompt
         for prompt in parsed.prompts
@@ -183,10 +186,11 @@ def _completion_frames(parsed: CompletionRequest, model: str) -> Frames:
     )
 
 
-def _refuse_swarms(spec: str | None) -> None:
-    if meta_model(spec) is not None:
+def refuse_swarm(meta: MetaModel | None, spec: str | None) -> None:
+    """Raise BadRequest where a swarm is named and one model is needed."""
+    if meta is not None:
         raise BadRequest(
-            f"{spec!r} asks several models at once, which this version does not do yet; "
+            f"{spec!r} asks several models at once, which only a chat can do; "
             "name one model or a role.",
             code="unsupported_model",
             param="model",

@@ -1,0 +1,1 @@
+"""Swarms over HTTP: several models, one answer."""
