@@ -63,6 +63,15 @@ class Grammar:
 
 
 @attrs.frozen
+class ToolUse:
+    """How an answer may call the tools of its `Chat`."""
+
+    choice: Literal["none", "auto", "required"] = "auto"
+    name: str = ""  # the one it has to call, where it has to; "": any
+    parallel: bool | None = None  # several calls in one answer; None: not said
+
+
+@attrs.frozen
 class Job:
     """One answer of one model."""
 
@@ -72,6 +81,7 @@ class Job:
     sampling: Sampling = Sampling()
     logprobs: int | None = None  # tell them, with so many likeliest tokens; None: do not
     grammar: Grammar | None = None
+    tool_use: ToolUse = ToolUse()
     stop: tuple[str, ...] = ()
     context_tokens: int | None = None  # prompt + max_tokens + trim_buffer must fit; None: model's
     trim: bool = False  # over budget: drop the oldest turns instead of refusing

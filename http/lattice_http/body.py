@@ -8,7 +8,7 @@ queue stands in the headers. After that a failure is the last chunk of the strea
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -23,7 +23,7 @@ from quart_trio.asgi import TrioASGIHTTPConnection
 from werkzeug.datastructures import Headers
 
 from lattice_actors.errors import LatticeError
-from lattice_actors.generation import Delta, FinishReason, TokenLogprob, Usage
+from lattice_actors.generation import Delta, FinishReason, Usage
 
 from . import sse
 from .answering import Event
@@ -33,15 +33,14 @@ from .gateway import Caller, Gateway
 
 log = structlog.get_logger(__name__)
 
-Logprobs = Sequence[TokenLogprob]
 DONE = sse.data(b"[DONE]")
 
 
 class Frames(Protocol):
     """How one wire writes its stream."""
 
-    def delta(self, text: str, index: int = 0, logprobs: Logprobs = ()) -> bytes:
-        """A piece of one answer."""
+    def delta(self, delta: Delta, index: int = 0) -> bytes:
+        """A piece of one answer; nothing, where this wire has no words for it."""
 
     def finish(self, reason: FinishReason, index: int = 0) -> bytes:
         """The end of one answer."""
@@ -150,8 +149,8 @@ class RequestBody(LiveBody):
         for index, event in events:
             if not isinstance(event, Delta):
                 chunks.append(self._frames.finish(event.reason, index))
-            elif event.text or event.logprobs:
-                chunks.append(self._frames.delta(event.text, index, event.logprobs))
+            elif event.text or event.logprobs or event.reasoning or event.calls:
+                chunks.append(self._frames.delta(event, index))
         if self.exchange.answering.over:
             if self.exchange.prompted.request.include_usage:
                 chunks.append(self._frames.usage(self.exchange.usage))

@@ -172,6 +172,7 @@ class Gateway:
                     sampling=_with_seed_of(sampling, number),
                     logprobs=request.logprobs,
                     grammar=request.grammar,
+                    tool_use=request.tool_use,
                     stop=request.stop,
                     context_tokens=context,
                     trim=settings.context_over_budget == "trim",

@@ -76,7 +76,8 @@ class Stream:
         """Return what works on its logits, in order; anew for each generator."""
         asked = processors_of(self.gen, len(self.prepared.tokens))
         if self.prepared.grammar is not None:  # last, as nothing may allow what it forbids
-            asked.append(self.prepared.grammar.mask(len(self.prepared.tokens)))
+            mask = self.prepared.grammar.mask(len(self.prepared.tokens), self.prepared.free_until)
+            asked.append(mask)
         steering = [*self.processors, *asked]
         self.recorder = Recorder() if steering and self.logprobs else None
         return [self.recorder, *steering] if self.recorder else steering
@@ -112,13 +113,14 @@ class Stream:
         """Return what it has gained since the last piece."""
         told = self.logprobs.take() if self.logprobs else []
         gained, self.unreported = self.unreported, 0
-        return Piece(self.gen.rid, text, gained, told)
+        return Piece(self.gen.rid, text, gained, told, *self.text.take())
 
     def end(self, reason: str, text: str = "", ghost_tokens: int = 0) -> End:
         """Return its last report."""
+        reasoning, calls = self.text.take()
         return End(
             self.gen.rid,
-            reason,
+            "tool_calls" if reason == "stop" and self.text.calling else reason,
             prompt_tokens=len(self.prepared.tokens),
             completion_tokens=len(self.emitted),
             cached_tokens=self.cached_tokens or 0,
@@ -127,4 +129,7 @@ class Stream:
             ghost_tokens=ghost_tokens,
             trimmed_messages=self.prepared.trimmed_messages,
             logprobs=self.logprobs.take() if self.logprobs else [],
+            reasoning=reasoning,
+            calls=calls,
+            reasoning_tokens=self.text.reasoning_tokens,
         )

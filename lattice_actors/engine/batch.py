@@ -175,7 +175,7 @@ class Batch:
 
     def add(self, prepared: Prepared, processors: Sequence[Processor] = ()) -> None:
         """Take a stream in; its prefill begins with the next step if there is a place."""
-        text = AnswerText.of(self._loaded.tokenizer, prepared.gen.stop)
+        text = AnswerText.of(self._loaded.tokenizer, prepared.gen.stop, prepared.reading)
         stream = Stream(prepared, text, processors)
         stream.logprobs = Logprobs.of(prepared.gen, self._bytes_of)
         self._streams[prepared.gen.rid] = stream
@@ -321,9 +321,10 @@ class Batch:
         if stream.text.stopped:
             return stream.end("stop", text)
         if reason is not None:
-            text += stream.text.end()
-            return stream.end("stop" if stream.text.stopped else reason, text)
-        if text or (stream.logprobs and len(stream.logprobs.pending) >= UNTOLD_LOGPROBS):
+            text += stream.text.end(cut=reason == "length")
+            return stream.end("stop" if stream.text.stop_met else reason, text)
+        many = stream.logprobs and len(stream.logprobs.pending) >= UNTOLD_LOGPROBS
+        if text or many or stream.text.untaken:
             outcome.pieces.append(stream.piece(text))
         return None
 

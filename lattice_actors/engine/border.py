@@ -6,6 +6,7 @@ import attrs
 import msgspec
 
 from lattice_actors.generation import (
+    CallPiece,
     Chat,
     Delta,
     Finish,
@@ -43,11 +44,18 @@ def gen_of(rid: int, job: Job) -> frames.Gen:
         logit_bias=dict(sampling.logit_bias),
         logprobs=job.logprobs,
         grammar=None if job.grammar is None else frames.Grammar(*attrs.astuple(job.grammar)),
+        tool_choice=job.tool_use.choice,
+        tool_name=job.tool_use.name,
+        parallel=job.tool_use.parallel,
     )
     match job.prompt:
-        case Chat(messages, options):
-            whole = [dict(message) for message in messages]
-            return msgspec.structs.replace(frame, messages=whole, template_options=dict(options))
+        case Chat(messages, options, tools):
+            return msgspec.structs.replace(
+                frame,
+                messages=[dict(message) for message in messages],
+                template_options=dict(options),
+                tools=[dict(tool) for tool in tools],
+            )
         case Text(text):
             return msgspec.structs.replace(frame, text=text)
         case Tokens(ids):
@@ -56,10 +64,11 @@ def gen_of(rid: int, job: Job) -> frames.Gen:
 
 def delta_of(said: frames.Piece | frames.End) -> Delta:
     """Return what a stream gained."""
-    if not said.logprobs:
+    if not (said.logprobs or said.reasoning or said.calls):
         return Delta(said.text, said.tokens)
     told = tuple(TokenLogprob(each.token, each.logprob, each.top) for each in said.logprobs)
-    return Delta(said.text, said.tokens, told)
+    calls = tuple(CallPiece(each.index, each.id, each.name, each.arguments) for each in said.calls)
+    return Delta(said.text, said.tokens, told, said.reasoning, calls)
 
 
 def finish_of(end: frames.End) -> Finish:
@@ -68,5 +77,5 @@ def finish_of(end: frames.End) -> Finish:
         reason = FinishReason(end.reason)
     except ValueError:
         reason = FinishReason.STOP
-    usage = Usage(end.prompt_tokens, end.completion_tokens, end.cached_tokens)
+    usage = Usage(end.prompt_tokens, end.completion_tokens, end.cached_tokens, end.reasoning_tokens)
     return Finish(reason, usage, end.trimmed_messages)

@@ -1,7 +1,8 @@
 """From tokens to the text a client may see. Imports no mlx.
 
-Text is held back while it may be the beginning of a stop string, and by the tokenizer's own
-streaming detokenizer while it ends inside a UTF-8 character.
+Text is held back while it may be the beginning of a stop string or of a marker, and by the
+tokenizer's own streaming detokenizer while it ends inside a UTF-8 character. Stop strings are
+looked for in the text alone, not in reasoning or calls, and not across them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,10 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import attrs
+import msgspec
+
+from .frames import CallPiece
+from .parts import AnswerParts, Event, Reading, Reasoning, Said
 
 
 class Detokenizer(Protocol):
@@ -75,28 +80,92 @@ class StopMatcher:
 
 @attrs.define(eq=False)
 class AnswerText:
-    """The visible text of one stream."""
+    """The visible text of one stream, and beside it its reasoning and its calls."""
 
     _detokenizer: Detokenizer
     _matcher: StopMatcher
+    _parts: AnswerParts | None = None  # None: all of it is text
+    reasoning_tokens: int = attrs.field(init=False, default=0)
+    _reasoning: str = attrs.field(init=False, default="")  # not taken yet, as are `_calls`
+    _calls: list[CallPiece] = attrs.field(init=False, factory=list[CallPiece])
 
     @classmethod
-    def of(cls, tokenizer: HasDetokenizer, stops: Sequence[str]) -> AnswerText:
+    def of(
+        cls, tokenizer: HasDetokenizer, stops: Sequence[str], reading: Reading | None = None
+    ) -> AnswerText:
         """Begin an answer; empty stop strings count for nothing."""
-        return cls(tokenizer.detokenizer, StopMatcher(tuple(filter(None, stops))))
+        parts = None if reading is None else AnswerParts(reading)
+        return cls(tokenizer.detokenizer, StopMatcher(tuple(filter(None, stops))), parts)
 
     @property
     def stopped(self) -> bool:
-        """A stop string was met; what came before it has been returned."""
+        """A stop string was met, or the one call is whole; what came before was returned."""
+        return self._matcher.stopped or (self._parts is not None and self._parts.done)
+
+    @property
+    def stop_met(self) -> bool:
+        """A stop string was met."""
         return self._matcher.stopped
+
+    @property
+    def calling(self) -> bool:
+        """There is a call in it."""
+        return self._parts is not None and self._parts.calls > 0
+
+    @property
+    def untaken(self) -> bool:
+        """There is something for `take`."""
+        return bool(self._reasoning or self._calls)
+
+    def take(self) -> tuple[str, list[CallPiece]]:
+        """Return what it has gained in reasoning and calls."""
+        if not self.untaken:
+            return "", []
+        taken = self._reasoning, self._calls
+        self._reasoning, self._calls = "", []
+        return taken
 
     def add(self, token: int) -> str:
         """Take one token; return the text that is certain now."""
         self._detokenizer.add_token(token)
         segment = self._detokenizer.last_segment
-        return self._matcher.feed(segment) if segment else ""
+        if self._parts is None:
+            return self._matcher.feed(segment) if segment else ""
+        thinking = self._parts.thinking
+        text = self._sort(self._parts.feed(segment)) if segment else ""
+        self.reasoning_tokens += thinking or self._parts.thinking
+        return text
 
-    def end(self) -> str:
-        """No more tokens: return the rest. An unfinished character becomes U+FFFD."""
+    def end(self, *, cut: bool = False) -> str:
+        """No more tokens: return the rest. An unfinished character becomes U+FFFD.
+
+        *cut*: the model had not ended by itself.
+        """
         self._detokenizer.finalize()
-        return self._matcher.feed(self._detokenizer.last_segment) + self._matcher.flush()
+        segment = self._detokenizer.last_segment
+        if self._parts is None:
+            return self._matcher.feed(segment) + self._matcher.flush()
+        text = self._sort(self._parts.feed(segment) + self._parts.end(cut=cut))
+        return text + self._matcher.flush()
+
+    def _sort(self, events: Sequence[Event]) -> str:
+        """Keep what is no text for `take`; return the text."""
+        text = ""
+        for event in events:
+            if self._matcher.stopped:
+                break
+            match event:
+                case Said():
+                    text += self._matcher.feed(event.text)
+                case Reasoning():
+                    text += self._matcher.flush()
+                    self._reasoning += event.text
+                case CallPiece():
+                    text += self._matcher.flush()
+                    if self._calls and not event.id:  # goes on with the one before
+                        first = self._calls.pop()
+                        event = msgspec.structs.replace(
+                            first, arguments=first.arguments + event.arguments
+                        )
+                    self._calls.append(event)
+        return text

@@ -23,13 +23,16 @@ import threading
 import time
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
 from . import frames
 from .echo_script import SCRIPT, Script
 from .frames import HEADER_BYTES, MAX_COMMAND_BYTES, PROTOCOL
+
+if TYPE_CHECKING:  # it costs a third of the time to start
+    from .parts import AnswerParts
 
 DECODE_STEP_S = 1e-4  # reported when steps take no time: forecasts divide by it
 PREFILL_TOKENS_PER_S = 1e6
@@ -47,6 +50,8 @@ class Stream(msgspec.Struct):
     prefilled: bool = False
     done: int = 0  # tokens generated
     ghosts: int = 0  # of these, tokens generated after the reader had the Cancel
+    parts: AnswerParts | None = None  # of a scripted answer
+    reasoning_tokens: int = 0
 
     def text(self, tokens: int) -> str:
         """Return the next *tokens* words; the first is "echo:"."""
@@ -184,7 +189,10 @@ class EchoEngine:
             self._send(frames.Refused(gen.rid, "context_length_exceeded", text, "messages"))
         else:
             ready_at = time.monotonic() + self._script.ttft_ms / 1e3
-            self._live[gen.rid] = Stream(gen, prompt, words, prompt_tokens, ready_at)
+            stream = Stream(gen, prompt, words, prompt_tokens, ready_at)
+            if script.say:
+                stream.words, stream.parts = words_of(script.say), parts_of(gen)
+            self._live[gen.rid] = stream
             if self._script.ttft_ms:
                 self._send(frames.Prompt(gen.rid, 0, prompt_tokens))
 
@@ -213,6 +221,9 @@ class EchoEngine:
                 continue
             tokens, reason = self._next(stream)
             decoded += tokens
+            if stream.parts is not None:
+                self._say(stream, tokens, reason, pieces, ends)
+                continue
             text = stream.text(tokens)
             stream.done += tokens
             if rid in self._cancelled:  # its End is due before the next step
@@ -229,10 +240,51 @@ class EchoEngine:
         self._busy_since = None
         self._send(*prompts, step, *ends)
 
+    def _say(
+        self,
+        stream: Stream,
+        tokens: int,
+        reason: str,
+        pieces: list[frames.Piece],
+        ends: list[frames.Report],
+    ) -> None:
+        """Say the next of a scripted answer."""
+        from .parts import Reasoning, Said
+
+        assert stream.parts is not None
+        thinking = stream.parts.thinking
+        text = "".join(stream.words[stream.done : stream.done + tokens])
+        events = stream.parts.feed(text)
+        stream.reasoning_tokens += tokens * (thinking or stream.parts.thinking)
+        if stream.parts.done:
+            reason = "stop"
+        elif reason:
+            events += stream.parts.end(cut=reason == "length")
+        stream.done += tokens
+        rid, said = stream.gen.rid, "".join(e.text for e in events if isinstance(e, Said))
+        reasoning = "".join(e.text for e in events if isinstance(e, Reasoning))
+        calls = [event for event in events if isinstance(event, frames.CallPiece)]
+        if not reason:
+            pieces.append(frames.Piece(rid, said, tokens, [], reasoning, calls))
+            return
+        del self._live[rid]
+        reason = "tool_calls" if reason == "stop" and stream.parts.calls else reason
+        end = self._end(stream, reason, said, tokens)
+        ends.append(
+            msgspec.structs.replace(
+                end,
+                reasoning=reasoning,
+                calls=calls,
+                reasoning_tokens=stream.reasoning_tokens,
+            )
+        )
+
     def _next(self, stream: Stream) -> tuple[int, str]:
         """Return how many tokens this step adds, and the reason if they are the last."""
         left, reason = stream.gen.max_tokens - stream.done, "length"
-        if self._script.cycles:
+        if self._script.say:
+            left, reason = min((left, "length"), (len(stream.words) - stream.done, "stop"))
+        elif self._script.cycles:
             echo = 1 + self._script.cycles * len(stream.words) - stream.done
             left, reason = min((left, "length"), (echo, "stop"))
         return min(left, self._script.flood), reason if left <= self._script.flood else ""
@@ -273,6 +325,21 @@ class EchoEngine:
                 self._sock.sendall(data)  # blocks while the gateway does not read: back-pressure
         except OSError:
             os._exit(3)
+
+
+def words_of(text: str) -> list[str]:
+    """Cut *text* into tokens of a few letters, so that markers are cut, too."""
+    return [text[start : start + 4] for start in range(0, len(text), 4)]
+
+
+def parts_of(gen: frames.Gen) -> AnswerParts:
+    """Return what reads a scripted answer to *gen*."""
+    from .call_formats import HERMES
+    from .parts import AnswerParts, Reading
+
+    calls = HERMES if gen.tools and gen.tool_choice != "none" else None
+    single = gen.parallel is False or bool(gen.tool_name)
+    return AnswerParts(Reading(("<think>", "</think>"), calls, single=single))
 
 
 def main() -> NoReturn:

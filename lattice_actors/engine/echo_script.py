@@ -24,6 +24,7 @@ class Script(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     load_ms: float = 0.0  # silence between the last LoadProgress and Ready
     ttft_ms: float = 0.0  # from Gen to the first step of its stream
     cycles: int = 0  # end with "stop" after the prompt was echoed so often; 0: until max_tokens
+    say: str = ""  # answer with this instead; <think> and <tool_call> in it mean what they say
     flood: int = 1  # tokens a stream gains in one step
     context_tokens: int = 8192
     vocab: int = 49152

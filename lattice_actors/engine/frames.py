@@ -39,9 +39,13 @@ class Load(Frame, frozen=True, tag="load"):
 
 
 class Grammar(Frame, frozen=True):
-    """What an answer must keep to."""
+    """What an answer must keep to.
 
-    kind: str  # "json_schema", "regex", "choice" (a JSON list of texts) or "grammar" (Lark, GBNF)
+    `kind` is "json_schema", "regex", "choice" (a JSON list of texts) or "grammar" (Lark, GBNF);
+    inside the engine also "calls" (Lark of ours).
+    """
+
+    kind: str
     text: str
     param: str  # the field to blame
 
@@ -72,6 +76,10 @@ class Gen(Frame, frozen=True, tag="gen"):
     logit_bias: dict[int, float] = {}  # by token; checked by the worker against the vocabulary
     logprobs: int | None = None  # so many likeliest tokens beside each; None: none of it
     grammar: Grammar | None = None
+    tools: list[dict[str, Any]] = []
+    tool_choice: str = "auto"  # or "none", "required"
+    tool_name: str = ""  # required: this one
+    parallel: bool | None = None  # several calls in one answer; None: not said
 
 
 class Cancel(Frame, frozen=True, tag="cancel"):
@@ -142,6 +150,15 @@ class TokenLogprob(Frame, frozen=True):
     top: list[tuple[bytes, float]]
 
 
+class CallPiece(Frame, frozen=True):
+    """The next piece of a tool call; its first one has id and name."""
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
 class Piece(Frame, frozen=True):
     """Text of one stream from one step."""
 
@@ -149,6 +166,8 @@ class Piece(Frame, frozen=True):
     text: str
     tokens: int
     logprobs: list[TokenLogprob] = []  # of these tokens, where they were asked for
+    reasoning: str = ""
+    calls: list[CallPiece] = []
 
 
 class Step(Frame, frozen=True, tag="step"):
@@ -167,7 +186,7 @@ class End(Frame, frozen=True, tag="end"):
     """Normal end. `text` and `tokens` are the last piece (also what a stop check held back)."""
 
     rid: int
-    reason: str  # "stop", "length" or "cancelled"
+    reason: str  # "stop", "length", "tool_calls" or "cancelled"
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int = 0
@@ -176,6 +195,9 @@ class End(Frame, frozen=True, tag="end"):
     ghost_tokens: int = 0  # decoded after the reader thread had taken the Cancel
     trimmed_messages: int = 0
     logprobs: list[TokenLogprob] = []  # of the last piece, less an end-of-sequence token
+    reasoning: str = ""  # as `text`
+    calls: list[CallPiece] = []
+    reasoning_tokens: int = 0  # of the completion
 
 
 class Refused(Frame, frozen=True, tag="refused"):

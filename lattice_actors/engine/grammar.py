@@ -21,12 +21,11 @@ import mlx.core as mx
 import numpy as np
 from llguidance import LLMatcher, LLTokenizer, grammar_from
 
+from .call_grammar import WHITESPACE
 from .frames import Grammar
 
 KEPT = 32  # compiled grammars; a client sends the same schema again and again
 REASON_CHARS = 300
-# Models like to indent, and small ones never stop: some white space, not any amount of it.
-WHITESPACE = r"[ \n]{0,16}"
 
 
 class GrammarProblem(Exception):
@@ -44,9 +43,12 @@ class Compiled:
     _prototype: LLMatcher
     _ends: Sequence[int]  # the end-of-sequence tokens
 
-    def mask(self, prompt_tokens: int) -> GrammarMask:
-        """Begin an answer after *prompt_tokens*; tokens that were emitted already may follow."""
-        return GrammarMask(self._prototype.deep_copy(), self._ends, prompt_tokens)
+    def mask(self, prompt_tokens: int, after: Sequence[int] = ()) -> GrammarMask:
+        """Begin an answer after *prompt_tokens*; tokens that were emitted already may follow.
+
+        *after*: it is free until it has these tokens in a row.
+        """
+        return GrammarMask(self._prototype.deep_copy(), self._ends, prompt_tokens, tuple(after))
 
 
 @attrs.define(eq=False)
@@ -56,6 +58,8 @@ class GrammarMask:
     _matcher: LLMatcher
     _ends: Sequence[int]
     _taken: int  # tokens that the matcher knows, or need not know
+    _after: tuple[int, ...] = ()  # tokens that have to come before it begins
+    _seen: list[int] = attrs.field(init=False, factory=list[int])  # while they have not
 
     def __call__(self, tokens: mx.array, logits: mx.array) -> mx.array:
         new = tokens[self._taken :]
@@ -64,8 +68,18 @@ class GrammarMask:
             mx.async_eval(new)  # type: ignore[no-untyped-call]  # mlx does not type it
             # After the token, which else would wait for it.
             mx.async_eval(logits)  # type: ignore[no-untyped-call]
-            self._take(_ids(new))
+            self._take(self._begun(_ids(new)))
+        if self._after:
+            return logits
         return mx.where(mx.array(self._allowed(logits.shape[-1])), logits, -float("inf"))
+
+    def _begun(self, tokens: list[int]) -> list[int]:
+        """Return what of the new *tokens* the matcher has to take."""
+        while self._after and tokens:
+            self._seen = [*self._seen[1 - len(self._after) :], tokens.pop(0)]
+            if tuple(self._seen[-len(self._after) :]) == self._after:
+                self._after = ()
+        return tokens
 
     def _take(self, tokens: list[int]) -> None:
         matcher = self._matcher
@@ -150,6 +164,8 @@ def _source(grammar: Grammar) -> str:
                 return LLMatcher.grammar_from_lark("start: " + " | ".join(texts))
             case "grammar":
                 return grammar_from("grammar", grammar.text)
+            case "calls":
+                return LLMatcher.grammar_from_lark(grammar.text)
             case _:
                 raise GrammarProblem(f"{grammar.kind!r} is no kind of grammar")
     except ValueError as error:

@@ -19,7 +19,9 @@ import msgspec
 
 from .detokenizing import Detokenizer
 from .frames import Gen, Refused
+from .parts import Reading
 from .prefixes import common_prefix, ids_of
+from .speech import Speech, SpeechProblem, SpokenTokenizer
 
 if TYPE_CHECKING:  # it imports mlx
     from .grammar import Compiled
@@ -40,7 +42,7 @@ class Keeps(enum.Enum):
     SYSTEM_AND_TURN = enum.auto()
 
 
-class Tokenizer(Protocol):
+class Tokenizer(SpokenTokenizer, Protocol):
     """What we use of mlx-lm's `TokenizerWrapper` (it forwards to a Hugging Face tokenizer)."""
 
     has_chat_template: bool
@@ -69,6 +71,8 @@ class Prepared:
     system_tokens: int = 0  # what every conversation with these system messages begins with
     turn_tokens: int = 0  # what the next turn will begin with: all but what asks for an answer
     grammar: Compiled | None = None  # that of `gen`
+    free_until: tuple[int, ...] = ()  # the grammar begins after these tokens: those of reasoning
+    reading: Reading | None = None  # None: the answer is text and nothing else
 
 
 class _Refusal(Exception):
@@ -85,6 +89,9 @@ class PromptMaker:
     context_tokens: int  # the model's own limit
     vocab: int
     keeps: Keeps = Keeps.NOTHING
+    _speech: Speech = attrs.field(
+        init=False, default=attrs.Factory(lambda self: Speech(self.tokenizer), takes_self=True)
+    )
     _longest_token: int | None = attrs.field(init=False, default=None)  # characters
 
     def prepare(self, gen: Gen) -> Prepared | Refused:
@@ -95,16 +102,29 @@ class PromptMaker:
             return self._prepare(gen)
         except _Refusal as refusal:
             return Refused(gen.rid, refusal.code, str(refusal), refusal.param)
+        except SpeechProblem as problem:
+            return Refused(gen.rid, "unsupported_parameter", str(problem), problem.param)
 
     def _prepare(self, gen: Gen) -> Prepared:
         given = [part for part in (gen.messages, gen.text, gen.tokens) if part is not None]
         if len(given) != 1:
             raise _Refusal("invalid_prompt", "exactly one kind of prompt must be given", None)
         seed = secrets.randbits(64) if gen.seed is None else gen.seed
-        if gen.messages is not None:
-            tokens, trimmed = self._chat(gen, gen.messages)
-            prepared = Prepared(self._shortened(gen, tokens), tokens, seed, trimmed)
-            return self._marked(prepared, gen.messages)
+        if (messages := gen.messages) is not None:
+            self._speech.check(gen)
+            gen = msgspec.structs.replace(gen, grammar=self._speech.grammar(gen))
+            tokens, trimmed = self._chat(gen, messages)
+            reading = self._speech.reading(gen, tokens)
+            free_until = self._speech.end_of_reasoning if reading and reading.thinking else ()
+            prepared = Prepared(
+                self._shortened(gen, tokens),
+                tokens,
+                seed,
+                trimmed,
+                free_until=free_until,
+                reading=reading,
+            )
+            return self._marked(prepared, messages)
         tokens = self._text(gen, gen.text) if gen.text is not None else self._ids(gen.tokens or [])
         if not tokens:
             raise _Refusal("empty_prompt", "the prompt has no tokens", "prompt")
@@ -150,30 +170,33 @@ class PromptMaker:
     ) -> list[int]:
         if not messages:
             raise _Refusal("invalid_messages", "there are no messages", "messages")
-        # Templates join strings: None, as beside tool calls, would raise or read as "None".
-        turns = [
-            dict(m) | {"content": ""} if m.get("content") is None else dict(m) for m in messages
-        ]
         if reserved := [name for name in OURS if name in gen.template_options]:
             text = f"{reserved[0]!r} cannot be chosen by a request"
             raise _Refusal("invalid_value", text, "chat_template_kwargs")
-        try:
-            if not self.tokenizer.has_chat_template:
-                text, special = plain_transcript(turns), True
-            else:
-                options = {"add_generation_prompt": True} | gen.template_options
-                text = self.tokenizer.apply_chat_template(turns, tokenize=False, **options)
-                special = False  # a template writes its own, so nothing is there twice
-        except Exception as error:  # a template is foreign code: it refuses by raising
-            reason = " ".join(str(error).split()) or type(error).__name__
-            text = f"the model's chat template does not take these messages: {reason[:300]}"
-            raise _Refusal("invalid_messages", text, "messages") from error
+        # A template writes its own special tokens, so nothing is there twice.
+        text, special = self._templated(gen, messages), not self.tokenizer.has_chat_template
         if may_refuse_unread:
             self._refuse_if_hopeless(gen, text, "messages")
         tokens = self._encode(text, special)
         if not tokens:
             raise _Refusal("empty_prompt", "the messages make an empty prompt", "messages")
         return tokens
+
+    def _templated(self, gen: Gen, messages: Sequence[Message]) -> str:
+        options = {"add_generation_prompt": True} | gen.template_options
+        if self._speech.shows_tools(gen):
+            options["tools"] = gen.tools
+        problem: Exception | None = None
+        for turns in self._speech.turns(gen, messages):
+            try:
+                if not self.tokenizer.has_chat_template:
+                    return plain_transcript(turns)
+                return self.tokenizer.apply_chat_template(turns, tokenize=False, **options)
+            except Exception as error:  # noqa: BLE001 - foreign code: it refuses by raising
+                problem = problem or error
+        reason = " ".join(str(problem).split()) or type(problem).__name__
+        text = f"the model's chat template does not take these messages: {reason[:300]}"
+        raise _Refusal("invalid_messages", text, "messages") from problem
 
     def _text(self, gen: Gen, text: str) -> list[int]:
         self._refuse_if_hopeless(gen, text, "prompt")
@@ -205,7 +228,8 @@ class PromptMaker:
         gen, tokens = prepared.gen, prepared.tokens
         system = turn = 0
         leading = list(takewhile(lambda m: m.get("role") in KEPT_ROLES, messages))
-        if self.keeps is not Keeps.NOTHING and 0 < len(leading) < len(messages):
+        begins = bool(leading or gen.tools)
+        if self.keeps is not Keeps.NOTHING and begins and len(leading) < len(messages):
             # Where two conversations part: at the first token that another user turn changes.
             system = self._shared(tokens, gen, [*leading, {"role": "user", "content": ""}])
         if self.keeps is Keeps.SYSTEM_AND_TURN and not prepared.trimmed_messages:

@@ -153,8 +153,8 @@ class Worker:
             gen = self._untokenised.get()
             try:
                 prepared = maker.prepare(gen)
-                if isinstance(prepared, Prepared) and gen.grammar is not None:
-                    self._uncompiled.put((prepared, self._timer(gen.rid, gen.grammar)))
+                if isinstance(prepared, Prepared) and (grammar := prepared.gen.grammar):
+                    self._uncompiled.put((prepared, self._timer(gen.rid, grammar)))
                 else:
                     self._news.put(prepared)
             except Exception as error:  # noqa: BLE001 - the next request deserves its prompt

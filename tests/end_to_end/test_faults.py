@@ -79,7 +79,7 @@ WRONG_FIELDS: dict[str, Any] = {
     "logit_bias": {"a": 1},
     "logprobs": 5,
     "top_logprobs": 3,
-    "tools": [{"type": "function", "function": {"name": "f"}}],
+    "tools[0].function.name": {"tools": [{"type": "function", "function": {"name": "f g"}}]},
     "response_format.type": {"response_format": {"type": "xml"}},
     "guided_choice": [],
     "queue": 5,

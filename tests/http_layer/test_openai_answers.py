@@ -15,7 +15,7 @@ from openai.types import Completion, Model
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from lattice_actors.catalog.entry import Kind, ModelEntry, Unusable
-from lattice_actors.generation import FinishReason, TokenLogprob, Usage
+from lattice_actors.generation import Delta, FinishReason, TokenLogprob, Usage
 from lattice_http import sse
 from lattice_http.openai import models
 from lattice_http.openai.answers import (
@@ -134,7 +134,11 @@ def test_a_prompt_with_several_answers_is_counted_once() -> None:
 def test_a_chat_stream_from_beginning_to_end() -> None:
     encoder = ChunkEncoder("chatcmpl_1", 99, "m")
 
-    frames = [encoder.delta("Pa"), encoder.delta("ris"), encoder.finish(FinishReason.STOP)]
+    frames = [
+        encoder.delta(Delta("Pa")),
+        encoder.delta(Delta("ris")),
+        encoder.finish(FinishReason.STOP),
+    ]
 
     assert [payload(frame) for frame in frames] == [
         chunk({"role": "assistant", "content": "Pa"}),
@@ -149,9 +153,9 @@ def test_each_answer_of_a_chat_stream_has_its_role_once() -> None:
     encoder = ChunkEncoder("chatcmpl_1", 99, "m", choices=3)
 
     frames = [
-        encoder.delta("a", 1),
-        encoder.delta("b", 0),
-        encoder.delta("c", 1),
+        encoder.delta(Delta("a"), 1),
+        encoder.delta(Delta("b"), 0),
+        encoder.delta(Delta("c"), 1),
         encoder.finish(FinishReason.STOP, 2),
         encoder.finish(FinishReason.LENGTH, 1),
         encoder.error(ERROR, 0),
@@ -173,7 +177,7 @@ def test_each_answer_of_a_chat_stream_has_its_role_once() -> None:
 def test_usage_comes_last_and_is_null_before() -> None:
     encoder = ChunkEncoder("chatcmpl_1", 99, "m", include_usage=True)
 
-    frames = [encoder.delta("x"), encoder.finish(FinishReason.LENGTH), encoder.usage(USAGE)]
+    frames = [encoder.delta(Delta("x")), encoder.finish(FinishReason.LENGTH), encoder.usage(USAGE)]
 
     assert [payload(frame)["usage"] for frame in frames] == [None, None, USAGE_OBJECT]
     last = ChatCompletionChunk.model_validate_json(frames[-1][6:], strict=True)
@@ -191,7 +195,7 @@ def test_an_empty_answer_still_has_a_role() -> None:
 
 def test_an_error_in_mid_stream_has_the_ids_of_its_stream() -> None:
     encoder = ChunkEncoder("chatcmpl_1", 99, "m")
-    encoder.delta("x")
+    encoder.delta(Delta("x"))
 
     assert payload(encoder.error(ERROR)) == chunk({}, "error", error=ERROR)
 
@@ -202,7 +206,7 @@ def test_a_fast_chunk_is_the_slow_chunk(text: str, model: str, *, include_usage:
     rest: dict[str, Any] = {"usage": None} if include_usage else {}
     content = readable(text)
 
-    first, second = payload(encoder.delta(text)), payload(encoder.delta(text))
+    first, second = payload(encoder.delta(Delta(text))), payload(encoder.delta(Delta(text)))
 
     assert first == chunk({"role": "assistant", "content": content}, model=model, **rest)
     assert second == chunk({"content": content}, model=model, **rest)
@@ -213,7 +217,7 @@ def test_text_chunks_reach_the_choice_they_are_for(texts: list[tuple[str, int]])
     encoder = TextChunkEncoder("cmpl_1", 99, "m", choices=3)
 
     for text, index in texts:
-        frame = encoder.delta(text, index)
+        frame = encoder.delta(Delta(text), index)
 
         assert payload(frame) == {
             "id": "cmpl_1",
@@ -286,7 +290,11 @@ def test_a_token_of_a_chat_has_its_bytes_and_its_rivals() -> None:
 def test_logprobs_come_in_the_chunk_of_their_tokens() -> None:
     encoder = ChunkEncoder("x", 0, "m", include_usage=True, choices=2)
 
-    frames = [encoder.delta("a", 1, TOLD[:1]), encoder.delta("", 1, TOLD[1:]), encoder.delta("b")]
+    frames = [
+        encoder.delta(Delta("a", 1, TOLD[:1]), 1),
+        encoder.delta(Delta("", 1, TOLD[1:]), 1),
+        encoder.delta(Delta("b")),
+    ]
 
     chunks = [ChatCompletionChunk.model_validate_json(frame[6:], strict=True) for frame in frames]
     choices = [chunk.choices[0] for chunk in chunks]
@@ -307,7 +315,10 @@ def test_a_completion_has_the_old_form_and_offsets_go_on() -> None:
     encoder = TextChunkEncoder("x", 0, "m")
     body = text_completion("x", 0, "m", [Whole("a\u20ac", FinishReason.STOP, TOLD)], USAGE)
 
-    frames = [encoder.delta("", 0, TOLD[:1]), encoder.delta("a\u20ac", 0, TOLD[1:])]
+    frames = [
+        encoder.delta(Delta("", 1, TOLD[:1])),
+        encoder.delta(Delta("a\u20ac", 1, TOLD[1:])),
+    ]
 
     whole = Completion.model_validate(body, strict=True).choices[0].logprobs
     parts = [payload(frame)["choices"][0]["logprobs"] for frame in frames]
@@ -351,7 +362,7 @@ def test_a_model_says_what_can_be_asked_of_it() -> None:
 
     assert len(set(told)) == len(told)
     assert set(told) <= names
-    assert "tools" not in told
+    assert {"tools", "tool_choice", "reasoning_effort"} < set(told)
     embedder = ModelEntry("e", kind=Kind.EMBEDDING)
     assert "supported_parameters" not in models.shown_model(embedder)
 

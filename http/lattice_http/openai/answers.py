@@ -7,12 +7,12 @@ is prefix + JSON string + suffix.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
 
-from lattice_actors.generation import FinishReason, Usage
+from lattice_actors.generation import CallPiece, Delta, FinishReason, TokenLogprob, Usage
 from lattice_http import sse
 from lattice_http.json_bytes import encode, encode_text
 
@@ -21,6 +21,7 @@ from .logprobs import TextLogprobs, Told, chat_logprobs
 _REASONS = {
     FinishReason.STOP: "stop",
     FinishReason.LENGTH: "length",
+    FinishReason.TOOL_CALLS: "tool_calls",
     # Cut off by somebody else than its reader. Never the word for an answer that is whole.
     FinishReason.CANCELLED: "length",
 }
@@ -43,7 +44,7 @@ def usage_object(usage: Usage) -> dict[str, Any]:
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
         "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
-        "completion_tokens_details": {"reasoning_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
     }
 
 
@@ -52,15 +53,16 @@ def total_usage(usages: Mapping[int, Usage], n: int = 1) -> Usage:
 
     A prompt counts once, with what was cached of it for the first of its choices.
     """
-    prompt = completion = cached = 0
+    prompt = completion = cached = reasoning = 0
     counted: set[int] = set()
     for choice, usage in sorted(usages.items()):
         completion += usage.completion_tokens
+        reasoning += usage.reasoning_tokens
         if choice // n not in counted:
             counted.add(choice // n)
             prompt += usage.prompt_tokens
             cached += usage.cached_tokens
-    return Usage(prompt, completion, cached)
+    return Usage(prompt, completion, cached, reasoning)
 
 
 @attrs.frozen
@@ -70,6 +72,57 @@ class Whole:
     text: str
     reason: FinishReason
     logprobs: Told | None = None  # None: nobody asked
+    reasoning: str = ""
+    calls: Sequence[CallPiece] = ()
+
+
+def whole(deltas: Iterable[Delta], reason: FinishReason, *, logprobs: bool) -> Whole:
+    """Return an answer of which *deltas* are the pieces: what a stream shows, joined."""
+    texts: list[str] = []
+    thoughts: list[str] = []
+    calls: list[CallPiece] = []
+    told: list[TokenLogprob] = []
+    for delta in deltas:
+        texts.append(delta.text)
+        thoughts.append(delta.reasoning)
+        calls += delta.calls
+        told += delta.logprobs
+    return Whole("".join(texts), reason, told if logprobs else None, "".join(thoughts), calls)
+
+
+def message_object(answer: Whole) -> dict[str, Any]:
+    """Return the ``message`` of a choice. Its content is null where it says something else."""
+    silent = not answer.text and (answer.calls or answer.reasoning)
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": None if silent else answer.text,
+        "refusal": None,
+    }
+    if answer.reasoning:
+        message |= _reasoning(answer.reasoning)
+    calls: dict[int, CallPiece] = {}
+    for piece in answer.calls:
+        known = calls.get(piece.index, CallPiece(piece.index, piece.id, piece.name))
+        calls[piece.index] = attrs.evolve(known, arguments=known.arguments + piece.arguments)
+    if calls:
+        message["tool_calls"] = [_call(calls[index]) for index in sorted(calls)]
+    return message
+
+
+def _reasoning(text: str) -> dict[str, str]:
+    """Reasoning under both names that clients look for."""
+    return {"reasoning_content": text, "reasoning": text}
+
+
+def _call(call: CallPiece) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"id": call.id, "type": "function", "function": function}
+
+
+def _call_delta(piece: CallPiece) -> dict[str, Any]:
+    if piece.id:
+        return {"index": piece.index, **_call(piece)}
+    return {"index": piece.index, "function": {"arguments": piece.arguments}}
 
 
 def chat_completion(
@@ -83,7 +136,7 @@ def chat_completion(
     choices = [
         {
             "index": index,
-            "message": {"role": "assistant", "content": answer.text, "refusal": None},
+            "message": message_object(answer),
             "logprobs": None if answer.logprobs is None else chat_logprobs(answer.logprobs),
             "finish_reason": _REASONS[answer.reason],
         }
@@ -185,13 +238,11 @@ class ChunkEncoder(_Frames):
             for index in range(self.choices)
         ]
 
-    def delta(self, text: str, index: int = 0, logprobs: Told = ()) -> bytes:
+    def delta(self, delta: Delta, index: int = 0) -> bytes:
         """Return the next piece of the answer *index*."""
-        if logprobs:
-            role = {"role": "assistant"} if index in self._silent else {}
-            self._silent.discard(index)
-            choice = self._choice(index, {**role, "content": text})
-            return self._frame({"choices": [choice | {"logprobs": chat_logprobs(logprobs)}]})
+        if delta.logprobs or delta.reasoning or delta.calls:
+            return self._rich(delta, index)
+        text = delta.text
         if index in self._silent:
             self._silent.discard(index)
             first = self._choice(index, {"role": "assistant", "content": ""})
@@ -199,6 +250,25 @@ class ChunkEncoder(_Frames):
         else:
             prefix, suffix = self._parts[index]
         return prefix + encode_text(text) + suffix
+
+    def _rich(self, delta: Delta, index: int) -> bytes:
+        """Return a piece that is more than text."""
+        new: dict[str, Any] = {}
+        if index in self._silent:
+            self._silent.discard(index)
+            new = {"role": "assistant"}
+            if not delta.text:
+                new["content"] = None if delta.calls else ""
+        if delta.reasoning:
+            new |= _reasoning(delta.reasoning)
+        if delta.text or not (delta.reasoning or delta.calls):
+            new["content"] = delta.text
+        if delta.calls:
+            new["tool_calls"] = [_call_delta(piece) for piece in delta.calls]
+        choice = self._choice(index, new)
+        if delta.logprobs:
+            choice["logprobs"] = chat_logprobs(delta.logprobs)
+        return self._frame({"choices": [choice]})
 
     def finish(self, reason: FinishReason, index: int = 0) -> bytes:
         """Return the chunk that says why the answer *index* ended."""
@@ -228,13 +298,16 @@ class TextChunkEncoder(_Frames):
             self._split(self._choice(index, None), "text") for index in range(self.choices)
         ]
 
-    def delta(self, text: str, index: int = 0, logprobs: Told = ()) -> bytes:
-        """Return the next piece of the answer *index*."""
-        if logprobs:
+    def delta(self, delta: Delta, index: int = 0) -> bytes:
+        """Return the next piece of the answer *index*; reasoning has no place in this form."""
+        text = delta.text
+        if delta.logprobs:
             choice = self._choice(index, None)
-            told = self._logprobs.setdefault(index, TextLogprobs()).next(logprobs)
+            told = self._logprobs.setdefault(index, TextLogprobs()).next(delta.logprobs)
             choice |= {"text": text, "logprobs": told}
             return self._frame({"choices": [choice]})
+        if not text and (delta.reasoning or delta.calls):
+            return b""
         prefix, suffix = self._parts[index]
         return prefix + encode_text(text) + suffix
 

@@ -12,12 +12,15 @@ from lattice_actors.generation import Chat, JsonObject
 
 from .bodies import INT64_MIN, decode, decode_part, is_empty, is_null, unsupported, wrong
 from .request import ModelBody, ModelRequest, TokenLimit, shared_fields
+from .tools import Tools, read_tools
 from .wishes import Headers
 
 MAX_TOP_LOGPROBS = 20  # as at OpenAI
 MAX_TEMPLATE_OPTIONS_BYTES = 16 * 1024
 MAX_TEMPLATE_OPTIONS_DEPTH = 8
 UINT64_MAX = 2**64 - 1  # the largest integer that goes to the engine
+
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 
 # Arguments of `apply_chat_template` that are ours. A template of the caller's own would run in
 # the engine, and the others change what kind of value comes back.
@@ -82,17 +85,20 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     tool_call_id: str | None = None
     function_call: Function | None = None
     reasoning_content: str | None = None
+    reasoning: str | None = None  # the same under its other name
 
 
 class ChatBody(ModelBody, frozen=True, kw_only=True):
     messages: Annotated[list[Message], Meta(min_length=1)]
     max_completion_tokens: TokenLimit | None = None
     chat_template_kwargs: Raw = Raw()
+    reasoning_effort: Effort | None = None
+    parallel_tool_calls: bool | None = None
 
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
 
-    # Known, and not honoured yet.
+    # Known, and not honoured.
     modalities: list[str] | None = None
     audio: Raw = Raw()
     prediction: Raw = Raw()
@@ -122,6 +128,8 @@ class ChatRequest(ModelRequest):
     text_bytes: int  # the same in UTF-8
     image_param: str | None = None  # the first image, "messages[0].content[1]"
     template_options: JsonObject = attrs.field(factory=dict[str, Any])
+    tools: tuple[JsonObject, ...] = ()
+    tools_bytes: int = 0  # of JSON
 
     @property
     def has_image(self) -> bool:
@@ -134,7 +142,7 @@ class ChatRequest(ModelRequest):
 
     def prompt(self) -> Chat:
         """Return what the model is asked."""
-        return Chat(self.messages, self.template_options)
+        return Chat(self.messages, self.template_options, self.tools, self.messages_json)
 
 
 def parse_chat(body: bytes, headers: Headers, unix_now: float) -> ChatRequest:
@@ -149,6 +157,11 @@ def parse_chat(body: bytes, headers: Headers, unix_now: float) -> ChatRequest:
     shared = shared_fields(form, sent, headers, unix_now)
     if form.max_completion_tokens is not None:
         shared["max_tokens"] = form.max_completion_tokens
+
+    tools = read_tools(form.tools, form.tool_choice, form.parallel_tool_calls)
+    _refuse_beside_tools(form, tools)
+    if form.parallel_tool_calls is not None and not tools.given:
+        shared["ignored"] += ("parallel_tool_calls",)
 
     messages: list[JsonObject] = []
     chars = size = 0
@@ -169,7 +182,12 @@ def parse_chat(body: bytes, headers: Headers, unix_now: float) -> ChatRequest:
         text_bytes=size,
         image_param=image,
         logprobs=_logprobs(form),
-        template_options=_template_options(form.chat_template_kwargs),
+        template_options=_with_effort(
+            _template_options(form.chat_template_kwargs), form.reasoning_effort
+        ),
+        tools=tools.given,
+        tools_bytes=tools.size,
+        tool_use=tools.use,
         **shared,
     )
 
@@ -216,8 +234,9 @@ def _turn(message: Message, content: str) -> JsonObject:
         turn["tool_calls"] = [_call(ToolCall(message.function_call))]
     if message.tool_call_id is not None:
         turn["tool_call_id"] = message.tool_call_id
-    if message.reasoning_content is not None:
-        turn["reasoning_content"] = message.reasoning_content
+    reasoning = message.reasoning_content or message.reasoning
+    if reasoning is not None:
+        turn["reasoning_content"] = reasoning
     return turn
 
 
@@ -233,6 +252,22 @@ def _refuse_unhonoured(form: ChatBody) -> None:
     for name in ("audio", "prediction", "web_search_options", "moderation"):
         if not is_null(getattr(form, name)):
             raise unsupported(name)
+
+
+def _refuse_beside_tools(form: ChatBody, tools: Tools) -> None:
+    """An answer is text in this form or a call; a grammar of the caller's own knows no calls."""
+    if not tools.given or tools.use.choice != "auto":
+        return  # calls alone, or text alone: then it holds for the text as ever
+    for name in ("guided_regex", "guided_grammar"):
+        if getattr(form, name) is not None:
+            raise unsupported(name, "not together with tools that the model may call")
+
+
+def _with_effort(options: dict[str, Any], effort: Effort | None) -> dict[str, Any]:
+    """Tell templates of the effort; what the caller told them itself is stronger."""
+    if effort is None:
+        return options
+    return {"reasoning_effort": effort, "enable_thinking": effort != "none"} | options
 
 
 def _template_options(raw: Raw) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from msgspec import Meta, Raw
 
 from lattice_actors.generation import Text, Tokens
 
-from .bodies import decode, decode_part, is_null, wrong
+from .bodies import decode, decode_part, is_empty, is_null, unsupported, wrong
 from .request import ModelBody, ModelRequest, shared_fields
 from .wishes import Headers
 
@@ -56,6 +56,10 @@ def parse_completion(body: bytes, headers: Headers, unix_now: float) -> Completi
     form, sent = decode(body, _BODY)
     if form.logprobs is True:
         raise wrong("logprobs", f"expected an integer up to {MAX_LOGPROBS}")
+    if not is_empty(form.tools, b"[]", "tools"):
+        raise unsupported("tools", "only chats call tools")
+    if not is_null(form.tool_choice) and bytes(form.tool_choice) not in (b'"none"', b'"auto"'):
+        raise unsupported("tool_choice", "only chats call tools")
     logprobs = None if form.logprobs is False else form.logprobs
     shared = shared_fields(form, sent, headers, unix_now)
     prompts = _prompts(form.prompt)

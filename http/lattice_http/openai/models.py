@@ -13,6 +13,7 @@ SUPPORTED = (
     *("stop", "n", "presence_penalty", "frequency_penalty", "repetition_penalty", "logit_bias"),
     *("logprobs", "top_logprobs", "response_format", "guided_json", "guided_choice"),
     *("guided_regex", "guided_grammar", "stream", "stream_options", "chat_template_kwargs"),
+    *("tools", "tool_choice", "parallel_tool_calls", "reasoning_effort"),
 )
 
 

@@ -13,7 +13,7 @@ import attrs
 import msgspec
 from msgspec import Meta, Raw
 
-from lattice_actors.generation import Grammar, Sampling
+from lattice_actors.generation import Grammar, Sampling, ToolUse
 
 from .bodies import (
     INT64_MAX,
@@ -81,11 +81,12 @@ class ModelBody(msgspec.Struct, frozen=True, kw_only=True):
     queue: QueueBody | None = None
     swarm: Raw = Raw()
 
-    # Known, and not honoured yet: neutral values pass, others are refused (`_refuse_shared`).
+    tools: Raw = Raw()  # of chats, as is the next
+    tool_choice: Raw = Raw()
+
+    # Known, and not honoured: neutral values pass, others are refused (`_refuse_shared`).
     suffix: str | None = None
     echo: bool | None = None
-    tools: Raw = Raw()
-    tool_choice: Raw = Raw()
     functions: Raw = Raw()
     function_call: Raw = Raw()
 
@@ -108,6 +109,7 @@ class ModelRequest:
     stop: tuple[str, ...] = ()
     n: int = 1  # answers to each prompt
     grammar: Grammar | None = None
+    tool_use: ToolUse = attrs.field(factory=ToolUse)
     logprobs: int | None = None  # tell them, with so many likeliest tokens beside each
     stream: bool = False
     include_usage: bool = False  # the stream ends with a chunk of usage
@@ -200,10 +202,7 @@ def _refuse_shared(body: ModelBody) -> None:
         raise unsupported("suffix")
     if body.echo:
         raise unsupported("echo")
-    for name, brackets in (("tools", b"[]"), ("functions", b"[]")):
-        if not is_empty(getattr(body, name), brackets, name):
-            raise unsupported(name)
-    for name in ("tool_choice", "function_call"):
-        value: Raw = getattr(body, name)
-        if not is_null(value) and bytes(value) not in (b'"none"', b'"auto"'):
-            raise unsupported(name)
+    if not is_empty(body.functions, b"[]", "functions"):
+        raise unsupported("functions", "not supported any more; send tools")
+    if not is_null(body.function_call) and bytes(body.function_call) not in (b'"none"', b'"auto"'):
+        raise unsupported("function_call", "not supported any more; send tool_choice")

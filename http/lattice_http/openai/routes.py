@@ -12,7 +12,7 @@ from quart import Blueprint, Response, request
 
 from lattice_actors.capability.spec import MetaModel
 from lattice_actors.errors import BadRequest, ModelNotFound, NotFound
-from lattice_actors.generation import Chat, Delta, Text, TokenLogprob
+from lattice_actors.generation import Chat, Delta, Text
 from lattice_http.asking import body_of, caller_of, json_response, request_log, typed_errors
 from lattice_http.body import Frames, RequestBody
 from lattice_http.exchange import Exchange
@@ -31,6 +31,7 @@ from .answers import (
     new_chat_id,
     new_completion_id,
     text_completion,
+    whole,
 )
 from .chat import ChatRequest, parse_chat
 from .completions import CompletionRequest, parse_completion
@@ -113,7 +114,7 @@ def of_chat(parsed: ChatRequest) -> Prompted:
     return Prompted(
         request=parsed,
         prompts=(parsed.prompt(),),
-        prompt_bytes=(parsed.text_bytes,),
+        prompt_bytes=(parsed.text_bytes + parsed.tools_bytes,),
         messages=parsed.messages,
         image_param=parsed.image_param,
     )
@@ -153,16 +154,14 @@ def _stream(exchange: Exchange, make_frames: Callable[[str], Frames]) -> Respons
 
 async def _whole(exchange: Exchange) -> list[Whole]:
     """Wait for the ends of all answers and return them."""
-    texts: list[list[str]] = [[] for _ in range(exchange.prompted.choices)]
-    told: list[list[TokenLogprob]] = [[] for _ in texts]
+    deltas: list[list[Delta]] = [[] for _ in range(exchange.prompted.choices)]
     try:
         async with AsyncExitStack() as stack:
             events = await exchange.open(stack)
             while events:
                 for index, event in events:
                     if isinstance(event, Delta):
-                        texts[index].append(event.text)
-                        told[index] += event.logprobs
+                        deltas[index].append(event)
                 events = None if exchange.answering.over else await exchange.receive()
     except BaseException:
         exchange.log.setdefault("outcome", "failed_or_left")
@@ -170,8 +169,8 @@ async def _whole(exchange: Exchange) -> list[Whole]:
     exchange.close("ok")
     asked = exchange.prompted.request.logprobs is not None
     return [
-        Whole("".join(pieces), exchange.finished[index].reason, told[index] if asked else None)
-        for index, pieces in enumerate(texts)
+        whole(pieces, exchange.finished[index].reason, logprobs=asked)
+        for index, pieces in enumerate(deltas)
     ]
 
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import attrs
 
-from lattice_actors.generation import FinishReason
+from lattice_actors.generation import Delta, FinishReason
 from lattice_actors.swarm.events import (
     AnswerPiece,
     BranchDelta,
@@ -77,7 +77,7 @@ class ChatFrames:
         """Return the frames of one event."""
         match event:
             case AnswerPiece(text):
-                return self.chunks().delta(text) if text else b""
+                return self.chunks().delta(Delta(text)) if text else b""
             case Outcome():
                 return self._end(event)
             case _ if self.exchange.asked.events:
