@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException
 from lattice_actors.errors import LatticeError
 
 from .admin import admin_routes
+from .anthropic.routes import anthropic_routes
 from .asgi import ASGIApp
 from .asking import caller_of, request_log
 from .body import EnteredFirst
@@ -37,6 +38,7 @@ def make_app(gateway: Gateway, policy: SecurityPolicy) -> ASGIApp:
     swarms = Swarms(gateway)
     app.register_blueprint(openai_routes(gateway, swarms))
     app.register_blueprint(swarm_routes(swarms))
+    app.register_blueprint(anthropic_routes(gateway))
     app.register_blueprint(admin_routes(gateway))
     app.register_blueprint(health_routes(gateway))
 

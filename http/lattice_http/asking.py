@@ -9,7 +9,8 @@ from typing import Any, ParamSpec
 from quart import Request, Response
 
 from .errors import telling
-from .gateway import Caller
+from .exchange import Exchange
+from .gateway import Caller, Gateway, Prompted
 from .json_bytes import encode
 
 P = ParamSpec("P")
@@ -25,6 +26,11 @@ def request_log(request: Request) -> dict[str, Any]:
     """Return the fields of the request's log line, to be added to."""
     said: dict[str, Any] = request.scope["state"]["log"]
     return said
+
+
+def exchange_of(request: Request, gateway: Gateway, prompted: Prompted) -> Exchange:
+    """Return the exchange that answers *prompted*, to be opened."""
+    return Exchange(gateway, prompted, caller_of(request), request_log(request))
 
 
 async def body_of(request: Request) -> bytes:

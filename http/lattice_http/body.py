@@ -25,19 +25,20 @@ from werkzeug.datastructures import Headers
 from lattice_actors.errors import LatticeError
 from lattice_actors.generation import Delta, FinishReason, Usage
 
-from . import sse
 from .answering import Event
 from .errors import error_object, error_response, telling
 from .exchange import Exchange
 from .gateway import Caller, Gateway
+from .sse import STREAM_HEADERS
 
 log = structlog.get_logger(__name__)
 
-DONE = sse.data(b"[DONE]")
-
 
 class Frames(Protocol):
-    """How one wire writes its stream."""
+    """How one wire writes its stream. In order: `start`, any of the middle ones, `ended`."""
+
+    def start(self, usage: Usage) -> bytes:
+        """The first bytes; of *usage* what is known before the answer."""
 
     def delta(self, delta: Delta, index: int = 0) -> bytes:
         """A piece of one answer; nothing, where this wire has no words for it."""
@@ -45,11 +46,18 @@ class Frames(Protocol):
     def finish(self, reason: FinishReason, index: int = 0) -> bytes:
         """The end of one answer."""
 
-    def usage(self, usage: Usage) -> bytes:
-        """What all of them took."""
+    def alive(self, text: str) -> bytes:
+        """A sign of life while there is nothing to say; *text* says what is waited for."""
+
+    def ended(self, usage: Usage, timing: str) -> bytes:
+        """The end of the stream: what all answers took, and where the time went."""
 
     def error(self, error: dict[str, Any]) -> bytes:
-        """The end of a stream that failed."""
+        """The end of a stream that failed, of an error object in OpenAI's shape."""
+
+    @property
+    def last(self) -> bytes:
+        """What follows the end, good or bad."""
 
 
 class LiveBody(ResponseBody):
@@ -83,6 +91,7 @@ class RequestBody(LiveBody):
     _frames: Frames = attrs.field(init=False)
     _first: list[Event] | None = attrs.field(init=False, default=None)
     _silent: bool = attrs.field(init=False, default=False)  # opened without a token: say why
+    _started: bool = attrs.field(init=False, default=False)
     _said_all: bool = attrs.field(init=False, default=False)
     _stack: AsyncExitStack = attrs.field(init=False, factory=AsyncExitStack)
 
@@ -126,7 +135,7 @@ class RequestBody(LiveBody):
             silent, self._silent = self._silent, False
             events = None if silent else await self.exchange.receive(self._keepalive_at)
             if events is None:
-                return sse.comment(await self._waiting_for())
+                return self._begun() + self._frames.alive(await self._waiting_for())
         except Exception as error:  # noqa: BLE001 - the status is out: the stream must say it
             return self._fail(telling(error))
         return self._write(events)
@@ -145,18 +154,27 @@ class RequestBody(LiveBody):
         return "waiting for the model"
 
     def _write(self, events: list[Event]) -> bytes:
-        chunks: list[bytes] = []
+        chunks: list[bytes] = [self._begun()]
         for index, event in events:
             if not isinstance(event, Delta):
                 chunks.append(self._frames.finish(event.reason, index))
             elif event.text or event.logprobs or event.reasoning or event.calls:
                 chunks.append(self._frames.delta(event, index))
         if self.exchange.answering.over:
-            if self.exchange.prompted.request.include_usage:
-                chunks.append(self._frames.usage(self.exchange.usage))
             self._said_all = True
-            chunks += [sse.comment(self.exchange.close("ok")), DONE]
-        return b"".join(chunks) or sse.comment("…")  # text held back: say that we are alive
+            usage = self.exchange.usage
+            chunks += [self._frames.ended(usage, self.exchange.close("ok")), self._frames.last]
+        # Nothing: text was held back. Say that we are alive.
+        return b"".join(chunks) or self._frames.alive("…")
+
+    def _begun(self) -> bytes:
+        """Return what the stream begins with, once."""
+        if self._started:
+            return b""
+        self._started = True
+        prefill = self.exchange.routed.tickets[0].stream.prefill
+        known = Usage(0, 0) if prefill is None else Usage(prefill.total, 0, prefill.cached or 0)
+        return self._frames.start(known)
 
     def _fail(self, error: BaseException) -> bytes:
         request_id = self.exchange.caller.request_id
@@ -165,7 +183,14 @@ class RequestBody(LiveBody):
         said = error_object(error, request_id)
         self._said_all = True
         self.exchange.close(said["code"])
-        return self._frames.error(said) + DONE
+        return self._begun() + self._frames.error(said) + self._frames.last
+
+
+def streamed(exchange: Exchange, make_frames: Callable[[str], Frames]) -> Response:
+    """Return the response that streams the answers; *make_frames* is told the model's id."""
+    response = Response(RequestBody(exchange, make_frames), headers=STREAM_HEADERS)
+    response.timeout = None  # a stream has its own clocks; Quart's would cut it without a word
+    return response
 
 
 class _AlreadyEntered(ResponseBody):

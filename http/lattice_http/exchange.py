@@ -10,7 +10,7 @@ import attrs
 import trio
 
 from lattice_actors.errors import LoadFailed, ModelQuarantined, OutOfMemory, Unavailable
-from lattice_actors.generation import Finish, Usage
+from lattice_actors.generation import Delta, Finish, Usage
 
 from .answering import Answering, Event
 from .errors import telling
@@ -78,6 +78,23 @@ class Exchange:
             if isinstance(event, Finish):
                 self.finished[index] = event
         return events
+
+    async def collect(self) -> list[list[Delta]]:
+        """Wait for the ends of all answers and return the pieces of each. Raises LatticeError."""
+        deltas: list[list[Delta]] = [[] for _ in range(self.prompted.choices)]
+        try:
+            async with AsyncExitStack() as stack:
+                events = await self.open(stack)
+                while events:
+                    for index, event in events:
+                        if isinstance(event, Delta):
+                            deltas[index].append(event)
+                    events = None if self.answering.over else await self.receive()
+        except BaseException:
+            self.log.setdefault("outcome", "failed_or_left")
+            raise
+        self.close("ok")
+        return deltas
 
     def _may_go_elsewhere(self, error: BaseException) -> bool:
         allowed = self.gateway.settings.on_model_miss == "fallback"

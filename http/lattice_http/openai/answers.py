@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 
@@ -183,6 +183,8 @@ def text_completion(
 class _Frames:
     """The frames of one stream. All methods return bytes that are ready to be sent."""
 
+    last: ClassVar[bytes] = sse.DONE  # after an error, too
+
     answer_id: str
     created: int  # Unix time
     model: str
@@ -192,6 +194,19 @@ class _Frames:
     def usage(self, usage: Usage) -> bytes:
         """Return the chunk of usage, which has no choices; after the last ``finish``."""
         return self._frame({"choices": [], "usage": usage_object(usage)})
+
+    def start(self, usage: Usage) -> bytes:
+        """Return nothing: the first chunk is that of the first token."""
+        return b""
+
+    def alive(self, text: str) -> bytes:
+        """Return a comment, which clients skip."""
+        return sse.comment(text)
+
+    def ended(self, usage: Usage, timing: str) -> bytes:
+        """Return the chunk of usage where it is asked for, and a comment."""
+        asked = self.usage(usage) if self.include_usage else b""
+        return asked + sse.comment(timing)
 
     def _frame(self, rest: dict[str, Any]) -> bytes:
         return sse.data(encode(self._head() | self._blank_usage() | rest))

@@ -58,7 +58,7 @@ def read_grammar(
         text = bytes(guided_json)
         if text[:1] == b'"':  # vLLM takes the schema as a text, too
             text = decode_part(text, _TEXT, "guided_json").encode(errors="replace")
-        found.append(_schema(text, "guided_json", "guided_json"))
+        found.append(schema_grammar(text, "guided_json", "guided_json"))
     if guided_regex is not None:
         found.append(Grammar("regex", guided_regex, "guided_regex"))
     if guided_choice is not None:
@@ -80,9 +80,13 @@ def _of_format(response_format: ResponseFormat) -> Grammar:
         return Grammar("json_schema", '{"type":"object"}', name)
     if response_format.json_schema is None:
         raise wrong(f"{name}.json_schema", "required with this type")
-    return _schema(bytes(response_format.json_schema.schema), f"{name}.json_schema.schema", name)
+    return schema_grammar(response_format.json_schema.schema, f"{name}.json_schema.schema", name)
 
 
-def _schema(text: bytes, where: str, param: str) -> Grammar:
+def schema_grammar(schema: bytes | Raw, where: str, param: str) -> Grammar:
+    """Return the grammar of the JSON schema at *where*; *param* is the field to blame later."""
+    text = bytes(schema)
+    if len(text) > MAX_GRAMMAR_BYTES:
+        raise wrong(param, f"more than {MAX_GRAMMAR_BYTES} bytes")
     decode_part(text, _OBJECT, where)
     return Grammar("json_schema", text.decode(), param)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AsyncExitStack
 from functools import partial
 
 import attrs
@@ -12,12 +10,11 @@ from quart import Blueprint, Response, request
 
 from lattice_actors.capability.spec import MetaModel
 from lattice_actors.errors import BadRequest, ModelNotFound, NotFound
-from lattice_actors.generation import Chat, Delta, Text
-from lattice_http.asking import body_of, caller_of, json_response, request_log, typed_errors
-from lattice_http.body import Frames, RequestBody
+from lattice_actors.generation import Chat, Text
+from lattice_http.asking import body_of, exchange_of, json_response, typed_errors
+from lattice_http.body import Frames, streamed
 from lattice_http.exchange import Exchange
 from lattice_http.gateway import Gateway, Prompted
-from lattice_http.sse import STREAM_HEADERS
 from lattice_http.swarm.facts import meta_models
 from lattice_http.swarm.registry import Swarms
 from lattice_http.swarm.routes import answer_chat
@@ -48,9 +45,9 @@ def openai_routes(gateway: Gateway, swarms: Swarms) -> Blueprint:
         meta = swarms.meta(parsed.spec)
         if meta is not None:
             return await answer_chat(swarms, parsed, meta)
-        exchange = _exchange(gateway, of_chat(parsed))
+        exchange = exchange_of(request, gateway, of_chat(parsed))
         if parsed.stream:
-            return _stream(exchange, partial(_chat_frames, parsed))
+            return streamed(exchange, partial(_chat_frames, parsed))
         answers = await _whole(exchange)
         body = chat_completion(new_chat_id(), _now(), exchange.model, answers, exchange.usage)
         return json_response(body, headers=exchange.headers())
@@ -60,9 +57,9 @@ def openai_routes(gateway: Gateway, swarms: Swarms) -> Blueprint:
     async def completions() -> Response:
         parsed = parse_completion(await body_of(request), request.headers, time.time())
         refuse_swarm(swarms.meta(parsed.spec), parsed.spec)
-        exchange = _exchange(gateway, of_completion(parsed))
+        exchange = exchange_of(request, gateway, of_completion(parsed))
         if parsed.stream:
-            return _stream(exchange, partial(_completion_frames, parsed))
+            return streamed(exchange, partial(_completion_frames, parsed))
         answers = await _whole(exchange)
         body = text_completion(new_completion_id(), _now(), exchange.model, answers, exchange.usage)
         return json_response(body, headers=exchange.headers())
@@ -142,35 +139,11 @@ def of_completion(parsed: CompletionRequest) -> Prompted:
     )
 
 
-def _exchange(gateway: Gateway, prompted: Prompted) -> Exchange:
-    return Exchange(gateway, prompted, caller_of(request), request_log(request))
-
-
-def _stream(exchange: Exchange, make_frames: Callable[[str], Frames]) -> Response:
-    response = Response(RequestBody(exchange, make_frames), headers=STREAM_HEADERS)
-    response.timeout = None  # a stream has its own clocks; Quart's would cut it without a word
-    return response
-
-
 async def _whole(exchange: Exchange) -> list[Whole]:
-    """Wait for the ends of all answers and return them."""
-    deltas: list[list[Delta]] = [[] for _ in range(exchange.prompted.choices)]
-    try:
-        async with AsyncExitStack() as stack:
-            events = await exchange.open(stack)
-            while events:
-                for index, event in events:
-                    if isinstance(event, Delta):
-                        deltas[index].append(event)
-                events = None if exchange.answering.over else await exchange.receive()
-    except BaseException:
-        exchange.log.setdefault("outcome", "failed_or_left")
-        raise
-    exchange.close("ok")
     asked = exchange.prompted.request.logprobs is not None
     return [
         whole(pieces, exchange.finished[index].reason, logprobs=asked)
-        for index, pieces in enumerate(deltas)
+        for index, pieces in enumerate(await exchange.collect())
     ]
 
 

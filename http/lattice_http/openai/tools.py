@@ -75,12 +75,33 @@ def read_tools(tools: Raw, choice: Raw, parallel: bool | None) -> Tools:
         raise wrong("tools", f"more than {MAX_TOOLS} of them")
     given: dict[str, JsonObject] = {}
     for index, form in enumerate(forms):
-        tool = _tool(form, f"tools[{index}]")
-        name = tool["function"]["name"]
-        if name in given:
-            raise wrong(f"tools[{index}].function.name", "there is a tool of this name already")
-        given[name] = tool
+        where = f"tools[{index}]"
+        if form.type != "function":
+            raise unsupported(f"{where}.type", "only functions can be called")
+        if form.function is None:
+            raise wrong(f"{where}.function", "required")
+        add_tool(given, form.function, f"{where}.function", "parameters")
     return Tools(tuple(given.values()), _use(choice, parallel, given), size)
+
+
+def add_tool(given: dict[str, JsonObject], tool: FunctionTool, where: str, schema: str) -> None:
+    """Check *tool*, found at *where*, and add it to *given* as templates take it.
+
+    *schema* is what this wire calls its parameters. Raises `BadRequest`.
+    """
+    if not _NAME.fullmatch(tool.name):
+        reason = "expected 1 to 64 letters, digits, underscores and dashes"
+        raise wrong(f"{where}.name", reason)
+    if tool.name in given:
+        raise wrong(f"{where}.name", "there is a tool of this name already")
+    told: dict[str, Any] = {"name": tool.name}
+    if tool.description is not None:
+        told["description"] = tool.description
+    if not is_null(tool.parameters):
+        told["parameters"] = _schema(tool.parameters, f"{where}.{schema}")
+    if tool.strict is not None:
+        told["strict"] = tool.strict
+    given[tool.name] = {"type": "function", "function": told}
 
 
 def _use(choice: Raw, parallel: bool | None, given: dict[str, JsonObject]) -> ToolUse:
@@ -93,26 +114,6 @@ def _use(choice: Raw, parallel: bool | None, given: dict[str, JsonObject]) -> To
     if name not in given:
         raise wrong("tool_choice.function.name", "not one of the tools")
     return ToolUse("required", name, parallel)
-
-
-def _tool(form: Tool, where: str) -> dict[str, Any]:
-    """Return a tool as templates take it; what was not said is left out."""
-    if form.type != "function":
-        raise unsupported(f"{where}.type", "only functions can be called")
-    function = form.function
-    if function is None:
-        raise wrong(f"{where}.function", "required")
-    if not _NAME.fullmatch(function.name):
-        reason = "expected 1 to 64 letters, digits, underscores and dashes"
-        raise wrong(f"{where}.function.name", reason)
-    told: dict[str, Any] = {"name": function.name}
-    if function.description is not None:
-        told["description"] = function.description
-    if not is_null(function.parameters):
-        told["parameters"] = _schema(function.parameters, f"{where}.function.parameters")
-    if function.strict is not None:
-        told["strict"] = function.strict
-    return {"type": "function", "function": told}
 
 
 def _schema(raw: Raw, where: str) -> dict[str, Any]:
