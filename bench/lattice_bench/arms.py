@@ -23,6 +23,7 @@ class Arm:
 
     name: str
     targets: tuple[Target, ...]  # the same server, once a model
+    bare: bool = False  # no server: mlx-lm in a bare loop, its target's model is a directory
 
     @property
     def target(self) -> Target:

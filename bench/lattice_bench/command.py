@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -13,20 +11,21 @@ import trio
 from cyclopts import App, Parameter
 
 from .arms import BadArm
+from .failures import FAILED, WRONG_USE, say, tell_failures
 from .gateway import GatewayFigures, Plan, measure
-from .limit import BareFailed, Comparison, bare_loop, compare
-from .load import NETWORK_ERRORS, Target, ask, run_load
-from .process import NotStarted
+from .limit import Comparison, bare_loop, compare
+from .load import Target, ask, run_load
+from .more_commands import soak_command, swarm_quality
 from .prompts import fit_words, prompt
 from .report import Level, document, gateway_text, level, limit_text, load_text
 from .scenarios import UnknownScenario
-from .suite import ArmFailed
 from .suite_command import NO_SUITE, BadSize, SuiteOptions, listing
-
-FAILED = 1  # exit code: nothing could be measured, or every request failed
-WRONG_USE = 2
+from .table_command import table
 
 app = App(name="bench", help="Measure a server.", help_format="plaintext")
+app.command(table)
+app.command(soak_command, name="soak")
+app.command(swarm_quality, name="swarm-quality")
 
 
 @app.default
@@ -61,23 +60,23 @@ def load(
     try:
         assert target.path
     except ValueError as error:
-        return _say(str(error), WRONG_USE)
+        return say(str(error), WRONG_USE)
     try:
         streams = [int(text) for text in concurrency.split(",")]
     except ValueError:
-        return _say(f"--concurrency is a list such as 1,8, not {concurrency!r}", WRONG_USE)
+        return say(f"--concurrency is a list such as 1,8, not {concurrency!r}", WRONG_USE)
     if min(*streams, requests, max_tokens, prompt_tokens, pairs, warm_up) < 1:
-        return _say("counts begin at 1", WRONG_USE)
+        return say("counts begin at 1", WRONG_USE)
     if suite.wanted:
         try:
-            job = suite.job(target, tuple(streams), max_tokens, prompt_tokens, warm_up)
+            job = suite.job(target, tuple(streams), max_tokens, prompt_tokens, warm_up, limit)
         except (BadArm, UnknownScenario, BadSize) as error:
-            return _say(str(error), WRONG_USE)
-        with _failures() as codes:
+            return say(str(error), WRONG_USE)
+        with tell_failures() as codes:
             return job.run(json)
         return codes[0]
     shape = Shape(streams, requests, max_tokens, prompt_tokens, warm_up, pairs)
-    with _failures() as codes:
+    with tell_failures() as codes:
         levels, comparisons = trio.run(_measure, target, shape, limit)
     if codes:
         return codes[0]
@@ -106,9 +105,9 @@ def gateway(
     """Start a server with an engine that only echoes, and measure what the gateway itself costs."""
     plan = Plan(starts, rest_s, requests, streams, rounds, offered)
     if min(starts, requests, streams, rounds) < 1 or min(rest_s, offered) <= 0:
-        return _say("counts begin at 1", WRONG_USE)
+        return say("counts begin at 1", WRONG_USE)
     figures: GatewayFigures | None = None
-    with _failures() as codes:
+    with tell_failures() as codes:
         figures = trio.run(measure, plan)
     if figures is None:
         return codes[0]
@@ -137,7 +136,7 @@ async def _measure(
     if limit is not None:
         texts = [prompt(number, words) for number in range(1, shape.pairs + 1)]
         async with bare_loop(str(limit)) as loop:
-            await loop.run(1, shape.max_tokens, texts[0])
+            await loop.run(texts[:1], shape.max_tokens)
             return [], [
                 await compare(target, loop, texts, streams, shape.max_tokens)
                 for streams in shape.concurrency
@@ -165,24 +164,6 @@ async def _warm_up(target: Target, shape: Shape) -> int:
     finally:
         await connection.aclose()
     return words
-
-
-@contextmanager
-def _failures() -> Iterator[list[int]]:
-    """Turn what the outside world can do to us into one message and an exit code."""
-    codes = list[int]()
-    try:
-        yield codes
-    except* (NotStarted, BareFailed, ArmFailed, *NETWORK_ERRORS) as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        codes.append(_say(str(error) or type(error).__name__, FAILED))
-
-
-def _say(message: str, code: int) -> int:
-    sys.stderr.write(f"bench: {message}\n")
-    return code
 
 
 if __name__ == "__main__":

@@ -62,9 +62,15 @@ class Result:
     figures: tuple[Figure, ...]
     inner: tuple[Inner, ...]
     tallies: tuple[Tally, ...]
+    # Servers that cannot play it, and why.
+    left_out: dict[str, str] = attrs.field(factory=dict[str, str])
 
 
-def result(scenario: Scenario, rounds: Mapping[str, Sequence[Round]]) -> Result:
+def result(
+    scenario: Scenario,
+    rounds: Mapping[str, Sequence[Round]],
+    left_out: Mapping[str, str] | None = None,
+) -> Result:
     """Boil the rounds of each server down; the first one is what the others are compared with."""
     readings = {arm: [scenario.read(one) for one in played] for arm, played in rounds.items()}
     names = dict.fromkeys(name for played in readings.values() for one in played for name in one)
@@ -72,7 +78,7 @@ def result(scenario: Scenario, rounds: Mapping[str, Sequence[Round]]) -> Result:
     for label, metric in names:
         first: list[tuple[float, ...]] | None = None
         for arm, played in readings.items():
-            values = _values(played, label, metric)
+            values = values_of(played, label, metric)
             figures += _figure(arm, label, metric, values, first)
             first = first or values
     return Result(
@@ -80,10 +86,12 @@ def result(scenario: Scenario, rounds: Mapping[str, Sequence[Round]]) -> Result:
         tuple(figures),
         tuple(one for arm, played in readings.items() for one in _inner(scenario, arm, played)),
         tuple(_tally(scenario, arm, played) for arm, played in rounds.items()),
+        dict(left_out or {}),
     )
 
 
-def _values(played: Sequence[Readings], label: str, metric: Metric) -> list[tuple[float, ...]]:
+def values_of(played: Sequence[Readings], label: str, metric: Metric) -> list[tuple[float, ...]]:
+    """Return the values of each round."""
     return [tuple(one.get((label, metric), ())) for one in played]
 
 
@@ -120,8 +128,8 @@ def _inner(scenario: Scenario, arm: str, played: Sequence[Readings]) -> list[Inn
     found = list[Inner]()
     for within in scenario.within:
         metric = within.metric
-        over = _values(played, within.over, metric)
-        under = _values(played, within.under, metric)
+        over = values_of(played, within.over, metric)
+        under = values_of(played, within.under, metric)
         name = f"{within.over} / {within.under}, {metric.name}"
         ratio = compare(over, under)
         if within.at_tail and metric.tail is not None:

@@ -14,7 +14,15 @@ from .figures import Figure, Result
 from .machine import facts
 from .plots import Strip, ratios, strips
 from .suite import Plan
-from .suite_report import HEAD, NOTE, cells, figure_name, ratio_text, tally_text
+from .suite_report import (
+    HEAD,
+    NOTE,
+    cells,
+    figure_name,
+    left_out_text,
+    ratio_text,
+    tally_text,
+)
 
 PLOTTED = ("ms", "tok/s")  # units
 COLOURS = 6
@@ -71,8 +79,13 @@ def page(
         f"<p>{escape(LEGEND)}</p><p>{escape(NOTE)}</p>",
         "<h2>The machine and the command</h2>",
         f"<pre>{escape(_command())}</pre>",
-        _facts(facts() if machine is None else machine),
+        machine_table(facts() if machine is None else machine),
     ]
+    return whole_page(title, body)
+
+
+def whole_page(title: str, body: Sequence[str]) -> str:
+    """Return *body* as a document that needs nothing else."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -96,7 +109,7 @@ def _servers(arms: Sequence[Arm], colours: Mapping[str, int]) -> str:
         ]
         for arm in arms
     ]
-    return _table(("server", "address", "models"), rows, left=True)
+    return html_table(("server", "address", "models"), rows, left=True)
 
 
 def _scenario(result: Result, colours: Mapping[str, int]) -> str:
@@ -137,23 +150,25 @@ def _scenario(result: Result, colours: Mapping[str, int]) -> str:
             [escape(cell) for cell in (figure_name(one), one.arm, *cells(one))]
             for one in result.figures
         ]
-        parts.append(f'<div class="wide">{_table(HEAD, figures_rows)}</div>')
+        parts.append(f'<div class="wide">{html_table(HEAD, figures_rows)}</div>')
     else:
         parts.append("<p>Nothing could be measured.</p>")
-    tallies = "".join(map(tally_text, result.tallies))
+    tallies = "".join(map(tally_text, result.tallies)) + left_out_text(result)
     return "\n".join([*parts, f"<pre>{escape(tallies)}</pre>"])
 
 
-def _facts(machine: Mapping[str, object]) -> str:
+def machine_table(machine: Mapping[str, object]) -> str:
+    """Return what is known of the machine."""
     rows = list[list[str]]()
     for name, value in machine.items():
         if isinstance(value, Mapping):
             value = ", ".join(f"{key} {part}" for key, part in value.items() if part is not None)
         rows.append([escape(name.replace("_", " ")), escape(str(value)).replace(",", ",&#8203;")])
-    return _table(("", ""), rows, left=True)
+    return html_table(("", ""), rows, left=True)
 
 
-def _table(head: Iterable[str], rows: Iterable[Sequence[str]], *, left: bool = False) -> str:
+def html_table(head: Iterable[str], rows: Iterable[Sequence[str]], *, left: bool = False) -> str:
+    """Return a table of cells that are HTML already."""
     kind = ' class="left"' if left else ""
     text = "<table><tr>" + "".join(f"<th{kind}>{escape(one)}</th>" for one in head) + "</tr>\n"
     for row in rows:

@@ -39,6 +39,8 @@ class BareRun(msgspec.Struct, frozen=True):
     tokens: int  # generated, over all streams
     seconds: float  # from the prompt to the last text
     prompt_tokens: int | None = None  # of one stream
+    texts_at_s: list[list[float]] = []  # each stream's: when it had text
+    tokens_each: list[int] = []
 
 
 @attrs.define(eq=False)
@@ -49,10 +51,10 @@ class BareLoop:
     _log: deque[str]
     _rest: bytes = b""
 
-    async def run(self, streams: int, max_tokens: int, prompt: str) -> BareRun:
-        """Generate *streams* answers in one batch; raises `BareFailed`."""
+    async def run(self, prompts: Sequence[str], max_tokens: int) -> BareRun:
+        """Generate an answer to each of *prompts* in one batch; raises `BareFailed`."""
         assert self._process.stdin is not None
-        job = {"streams": streams, "max_tokens": max_tokens, "prompt": prompt}
+        job = {"max_tokens": max_tokens, "prompts": list(prompts)}
         try:
             await self._process.stdin.send_all(json.dumps(job).encode() + b"\n")
         except trio.BrokenResourceError:
@@ -138,11 +140,11 @@ async def compare(
     try:
         for number, prompt in enumerate(prompts):
             if number % 2:
-                bare = await loop.run(streams, max_tokens, prompt)
+                bare = await loop.run([prompt] * streams, max_tokens)
                 run = await at_once(target, connections, target.body(prompt, max_tokens))
             else:
                 run = await at_once(target, connections, target.body(prompt, max_tokens))
-                bare = await loop.run(streams, max_tokens, prompt)
+                bare = await loop.run([prompt] * streams, max_tokens)
             errors += [answer.error for answer in run.answers if answer.error is not None]
             if all(answer.error is None and answer.ttft_s for answer in run.answers):
                 pairs.append((run, bare))

@@ -59,19 +59,41 @@ class Target:
     def path(self) -> str:
         """The chat route, relative to the base URL; raises `ValueError` for no URL."""
         tail = "/chat/completions"
-        return tail if split(self.base_url).path.rstrip("/").endswith("/v1") else "/v1" + tail
+        return tail if self._in_v1 else "/v1" + tail
+
+    @property
+    def connects_to(self) -> str:
+        """The URL that paths beside /v1 are relative to."""
+        return self.base_url.rstrip("/").removesuffix("/v1") if self._in_v1 else self.base_url
+
+    @property
+    def _in_v1(self) -> bool:
+        return split(self.base_url).path.rstrip("/").endswith("/v1")
 
     def connection(self) -> Connection:
         """Return a connection that is not open yet."""
+        return Connection(self.base_url, (("accept", "text/event-stream"), *self._headers))
+
+    def root(self) -> Connection:
+        """Return one for the routes beside /v1, whose answers come as a whole."""
+        return Connection(self.connects_to, (("accept", "application/json"), *self._headers))
+
+    @property
+    def _headers(self) -> tuple[tuple[str, str], ...]:
         key = (("authorization", f"Bearer {self.api_key}"),) if self.api_key else ()
-        return Connection(self.base_url, (("accept", "text/event-stream"), *key, *self.headers))
+        return (*key, *self.headers)
 
     def body(self, text: str, max_tokens: int) -> bytes:
         """Return the JSON of one streamed, greedy chat request."""
         return self.chat([{"role": "user", "content": text}], max_tokens)
 
-    def chat(self, messages: Sequence[Mapping[str, str]], max_tokens: int) -> bytes:
-        """Return the JSON of a request with a history."""
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        max_tokens: int,
+        fields: Mapping[str, object] | None = None,
+    ) -> bytes:
+        """Return the JSON of a request with a history; *fields* are more of it."""
         request = {
             "model": self.model,
             "messages": list(messages),
@@ -79,6 +101,7 @@ class Target:
             "temperature": 0,
             "stream": True,
             "stream_options": {"include_usage": True},
+            **(fields or {}),
         }
         return json.dumps(request).encode()
 
@@ -104,7 +127,7 @@ async def ask(
                 await _read_events(connection, answer, on_text)
             else:
                 answer.retry_after_s = retry_after_s(response.headers.get("retry-after", ""))
-                answer.error = _refusal(response, await connection.read())
+                answer.error = refusal(response, await connection.read())
     except trio.TooSlowError:
         answer.error = f"no end within {target.timeout_s:g} s"
     except NETWORK_ERRORS as error:
@@ -162,7 +185,8 @@ def retry_after_s(header: str) -> float | None:
         return None
 
 
-def _refusal(response: Response, body: bytes) -> str:
+def refusal(response: Response, body: bytes) -> str:
+    """Return the words of an answer that is none."""
     try:
         message = msgspec.json.decode(body)["error"]["message"]
     except (msgspec.DecodeError, LookupError, TypeError):

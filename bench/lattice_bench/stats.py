@@ -12,6 +12,7 @@ import attrs
 RESAMPLES = 2000  # the interval's own noise is then well under its width
 TAIL_RESAMPLES = 500  # each sorts all values again
 SEED = 20240  # same samples, same interval
+Z95 = 1.959964  # the normal distribution, 95 % in the middle
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -100,3 +101,26 @@ def tail_ratio(
     if not math.isfinite(max(ratios)):
         return None  # nothing was as fast as the clock can tell
     return Ratio(len(rounds), ratio(rounds), percentile(ratios, 0.025), percentile(ratios, 0.975))
+
+
+@attrs.frozen
+class Proportion:
+    """A share of tries, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def wilson(good: int, tries: int) -> Proportion:
+    """Return *good* of *tries* with the score interval of Wilson (1927); no tries say nothing."""
+    if not tries:
+        return Proportion(0.0, 0.0, 1.0)
+    share, z2 = good / tries, Z95**2
+    middle = (share + z2 / (2 * tries)) / (1 + z2 / tries)
+    root = math.sqrt(share * (1 - share) / tries + z2 / (4 * tries**2))
+    half = Z95 * root / (1 + z2 / tries)
+    # Rounding must not push the share itself out.
+    return Proportion(
+        share, max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
+    )

@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from functools import partial
-from math import inf
+from typing import Protocol, TypeVar
 
 import attrs
-import msgspec
-import trio
 
-from .answers import Answer
 from .arms import Arm
-from .http1 import Connection
-from .load import NETWORK_ERRORS, Target, ask
-from .scenarios import Deck, Request, Round, Scenario, Sizes, Told, Wave
+from .bare_player import BarePlayer
+from .player import Player
+from .scenarios import Deck, Round, Scenario, Sizes
 
-SETTLE_S = 5.0  # how long a server gets to notice that clients have left
-POLL_S = 0.1
-TRIES = 4  # of the first request: it may load a model for longer than a server lets it wait
-PAUSE_S = 1.0  # before the next try, unless the server says how long
-
-
-class ArmFailed(Exception):
-    """A server did not answer the first request to it; the text says which and why."""
+WARM_TOKENS = 16  # of an answer in a round that only warms up
 
 
 @attrs.frozen
@@ -44,8 +32,25 @@ class Play:
     scenario: Scenario
     arm: Arm
     rounds: tuple[Round, ...]
+    lacks: str | None = None  # why the server was left out of it
 
 
+class Plays(Protocol):
+    """What plays to a server, or takes the place of one."""
+
+    @property
+    def arm(self) -> Arm: ...
+
+    async def lacks(self, scenario: Scenario) -> str | None: ...
+
+    async def warm_up(self, sizes: Sizes, requests: int, seed: int) -> int: ...
+
+    async def play(self, scenario: Scenario, deck: Deck) -> Round: ...
+
+    async def aclose(self) -> None: ...
+
+
+T = TypeVar("T")
 Progress = Callable[[str], None]
 
 
@@ -58,36 +63,55 @@ async def run_suite(
 ) -> list[Play]:
     """Play each scenario *rounds* times against each arm, turn by turn.
 
-    A server with too few models for a scenario is left out of it.
+    A server that lacks what a scenario needs is left out of it.
 
     Raises:
         ArmFailed: a server did not answer in the warm-up.
+        BareFailed: the bare loop did not.
     """
-    players = [Player(arm) for arm in arms]
+    players: list[Plays] = [BarePlayer(arm) if arm.bare else Player(arm) for arm in arms]
     plays = list[Play]()
     try:
-        overheads = [await player.warm_up(plan) for player in players]
+        overheads = [await one.warm_up(plan.sizes, plan.warm_up, plan.seed) for one in players]
         for scenario in scenarios:
-            able = [one for one in players if len(one.arm.targets) >= scenario.models]
-            rounds = {player.arm.name: list[Round]() for player in able}
+            able = list[Plays]()
+            lacking = dict[str, str]()
+            for player in players:
+                lack = await player.lacks(scenario)
+                if lack is None:
+                    able.append(player)
+                else:
+                    lacking[player.arm.name] = lack
+            rounds = {player.arm.name: list[Round]() for player in players}
             for number in range(plan.rounds + 1):  # round 0 is the warm-up of the scenario
+                sizes = plan.sizes if number else warm(plan.sizes)
                 for player in turned(able, number):
                     progress(f"{scenario.name} {number}/{plan.rounds} {player.arm.name}")
                     # All get the same texts, so that they are pairs; the first one's template
                     # decides about their length.
                     seed = f"{plan.seed} {scenario.name} {number}{salt(arms, player.arm)}"
-                    deck = Deck(plan.sizes, seed, overheads[0])
-                    played = await player.play(scenario, deck)
+                    played = await player.play(scenario, Deck(sizes, seed, overheads[0]))
                     if number:
                         rounds[player.arm.name].append(played)
-            plays += [Play(scenario, player.arm, tuple(rounds[player.arm.name])) for player in able]
+            plays += [
+                Play(scenario, arm, tuple(rounds[arm.name]), lacking.get(arm.name)) for arm in arms
+            ]
     finally:
-        for player in players:
+        for player in reversed(players):
             await player.aclose()
     return plays
 
 
-def turned(players: Sequence[Player], number: int) -> list[Player]:
+def warm(sizes: Sizes) -> Sizes:
+    """Return sizes of a round that is not counted: all that is asked for, but short answers."""
+    return attrs.evolve(
+        sizes,
+        max_tokens=min(sizes.max_tokens, WARM_TOKENS),
+        running_tokens=min(sizes.running_tokens, WARM_TOKENS),
+    )
+
+
+def turned(players: Sequence[T], number: int) -> list[T]:
     """Return them so that each is first in its turn: nobody always plays after the same one."""
     at = number % len(players) if players else 0
     return [*players[at:], *players[:at]]
@@ -101,145 +125,3 @@ def salt(arms: Sequence[Arm], arm: Arm) -> str:
     before = arms[: arms.index(arm)]
     same = sum(other.target.base_url == arm.target.base_url for other in before)
     return f" {same}" if same else ""
-
-
-@attrs.define(eq=False)
-class Player:
-    """Plays to one server, over connections that it keeps. Closed by `aclose`."""
-
-    arm: Arm
-    _connections: list[Connection] = attrs.field(init=False, factory=list[Connection])
-
-    async def warm_up(self, plan: Plan) -> int:
-        """Ask every model; return the tokens of a prompt beyond its drawn words.
-
-        Raises:
-            ArmFailed: the server is not there or does not answer.
-        """
-        sizes, overhead = plan.sizes, 0
-        for at, target in enumerate(self.arm.targets):
-            deck = Deck(sizes, f"{plan.seed} warm-up {at}")
-            for _ in range(max(1, plan.warm_up)):
-                body = target.body(deck.text(sizes.prompt_tokens), sizes.max_tokens)
-                answer = await self._first(target, body)
-                if answer.error is not None:
-                    raise ArmFailed(
-                        f"{self.arm.name} ({target.base_url}, model {target.model!r}) "
-                        f"does not answer: {answer.error}"
-                    )
-                if at == 0 and answer.prompt_tokens is not None:
-                    overhead = max(0, answer.prompt_tokens - sizes.prompt_tokens)
-        return overhead
-
-    async def _first(self, target: Target, body: bytes) -> Answer:
-        for left in reversed(range(TRIES)):
-            (connection,) = await self._open(1)
-            answer = await ask(target, connection, body)
-            if answer.error is None or answer.status is None or not left:
-                break
-            await trio.sleep(PAUSE_S if answer.retry_after_s is None else answer.retry_after_s)
-        return answer
-
-    async def play(self, scenario: Scenario, deck: Deck) -> Round:
-        """Play one round."""
-        before = await self.ghost_tokens() if scenario.counts_ghosts else None
-        told = list[Told]()
-        shape = scenario.shape(deck)
-        wave: Wave | None = next(shape, None)
-        while wave is not None:
-            answers = await self.send(wave)
-            told.append(Told(wave, tuple(answers)))
-            try:
-                wave = shape.send(answers)
-            except StopIteration:
-                wave = None
-        if before is None:
-            return Round(tuple(told))
-        after = await self.ghost_tokens()
-        # Fewer than before: the model was unloaded meanwhile, and its counter with it.
-        known = after is not None and after >= before
-        return Round(tuple(told), (after or 0) - before if known else None)
-
-    async def send(self, wave: Wave) -> list[Answer]:
-        """Send the requests of *wave* when they are due, and read their answers."""
-        connections = await self._open(len(wave.requests))
-        begun = trio.current_time()
-        answers = [Answer(begun, begun, left=True) for _ in wave.requests]
-        texts = [0.0] * len(wave.requests)  # of each so far; infinite when it has ended
-        waiting = trio.lowlevel.ParkingLot()
-
-        async def one(at: int, request: Request) -> None:
-            await trio.sleep(request.delay_s)
-            while min((*texts[:at], *texts[at + 1 :]), default=inf) < request.after_texts:
-                await waiting.park()
-            target = self.arm.targets[request.model]
-            body = target.chat(request.messages, request.max_tokens)
-            answers[at] = await ask(target, connections[at], body, partial(on_text, at))
-            texts[at] = inf
-            waiting.unpark_all()
-
-        def on_text(at: int) -> None:
-            texts[at] += 1
-            waiting.unpark_all()
-            if wave.leave_after_texts is not None and texts[at] >= wave.leave_after_texts:
-                clients.cancel_scope.cancel(reason="all clients leave")
-
-        async with trio.open_nursery() as clients:
-            for at, request in enumerate(wave.requests):
-                clients.start_soon(one, at, request)
-        for connection, answer in zip(connections, answers, strict=True):
-            if answer.left:
-                await connection.aclose()
-        return answers
-
-    async def ghost_tokens(self) -> int | None:
-        """Return the tokens that the server has generated for nobody; None if it does not tell.
-
-        It is asked again until nothing runs any more: the last clients may just have left.
-        """
-        target = self.arm.target
-        path = target.path.removesuffix("/chat/completions") + "/state"
-        with trio.move_on_after(SETTLE_S):
-            while True:
-                (connection,) = await self._open(1)
-                try:
-                    response = await connection.request("GET", path)
-                    body = await connection.read()
-                    state = msgspec.json.decode(body, type=_State)
-                except (*NETWORK_ERRORS, msgspec.DecodeError):
-                    await connection.aclose()
-                    return None
-                if response.status != 200:
-                    return None
-                if not state.queue.running_total:
-                    return sum(model.ghost_tokens for model in state.models)
-                await trio.sleep(POLL_S)
-        return None
-
-    async def aclose(self) -> None:
-        for connection in self._connections:
-            await connection.aclose()
-
-    async def _open(self, count: int) -> list[Connection]:
-        """Return open connections: a wave begins at once for all of its requests."""
-        while len(self._connections) < count:
-            self._connections.append(self.arm.target.connection())
-        for connection in self._connections[:count]:
-            with suppress(*NETWORK_ERRORS):  # the request will meet it again, and note it
-                await connection.open()
-        return self._connections[:count]
-
-
-class _Model(msgspec.Struct):
-    ghost_tokens: int
-
-
-class _Queue(msgspec.Struct):
-    running_total: int
-
-
-class _State(msgspec.Struct):
-    """What is looked at in /v1/state of lattice-trio."""
-
-    models: list[_Model]
-    queue: _Queue

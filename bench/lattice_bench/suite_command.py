@@ -13,6 +13,7 @@ import trio
 from cyclopts import Parameter
 
 from .arms import FIRST, Arm, arms
+from .bare_player import bare_arm
 from .figures import Result, result
 from .html_report import page
 from .load import Target
@@ -56,6 +57,7 @@ class SuiteOptions:
     burst: Annotated[int, Parameter(help="Requests of the burst.")] = 64
     aborts: Annotated[int, Parameter(help="Clients that leave in the storm.")] = 8
     abort_tokens: Annotated[int, Parameter(help="Length of the answers they leave.")] = 200
+    samples: Annotated[int, Parameter(help="Samples of the swarm.")] = 4
 
     @property
     def wanted(self) -> bool:
@@ -69,6 +71,7 @@ class SuiteOptions:
         max_tokens: int,
         prompt_tokens: int,
         warm_up: int,
+        limit: Path | None = None,
     ) -> Job:
         """Return what is to be measured.
 
@@ -87,14 +90,16 @@ class SuiteOptions:
             burst=self.burst,
             aborts=self.aborts,
             abort_tokens=self.abort_tokens,
+            samples=self.samples,
         )
         counts = [value for value in attrs.astuple(sizes) if isinstance(value, int)]
         if min(*counts, self.rounds) < 1:
             raise BadSize("counts begin at 1")
         seed = random.SystemRandom().randrange(10**6) if self.seed is None else self.seed
         models = [target.model, *([self.second_model] if self.second_model else [])]
+        compared = arms(target, models, self.against, self.name, os.environ)
         return Job(
-            arms(target, models, self.against, self.name, os.environ),
+            [*compared, bare_arm(limit)] if limit else compared,
             choose(self.scenario or DEFAULT, sizes),
             Plan(sizes, self.rounds, warm_up, seed),
             self.html,
@@ -121,8 +126,10 @@ class Job:
         plays = trio.run(run_suite, self.arms, self.scenarios, self.plan, progress)
         results = list[Result]()
         for scenario in self.scenarios:
-            rounds = {play.arm.name: play.rounds for play in plays if play.scenario is scenario}
-            results.append(result(scenario, rounds))
+            played = [play for play in plays if play.scenario is scenario]
+            rounds = {play.arm.name: play.rounds for play in played if play.lacks is None}
+            lacks = {play.arm.name: play.lacks for play in played if play.lacks is not None}
+            results.append(result(scenario, rounds, lacks))
         sys.stdout.write(suite_text(results))
         shown = [
             {

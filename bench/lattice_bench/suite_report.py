@@ -32,7 +32,12 @@ def result_text(result: Result) -> str:
     text += table(rows) if len(rows) > 1 else "nothing could be measured\n"
     for inner in result.inner:
         text += f"{inner.name}: {inner.arm} {ratio_text(inner.ratio)}\n"
-    return text + "".join(map(tally_text, result.tallies))
+    return text + "".join(map(tally_text, result.tallies)) + left_out_text(result)
+
+
+def left_out_text(result: Result) -> str:
+    """Return a line about each server that could not play it."""
+    return "".join(f"{arm}: left out, {lack}\n" for arm, lack in result.left_out.items())
 
 
 def figure_name(figure: Figure) -> str:
@@ -97,6 +102,7 @@ def suite_values(results: Sequence[Result]) -> list[object]:
             ],
             "within": result.inner,
             "tallies": result.tallies,
+            "left_out": result.left_out,
         }
         for result in results
     ]

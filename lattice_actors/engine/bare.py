@@ -6,9 +6,10 @@ One run is template, tokenising, insertion, and steps until all streams have end
 mlx-lm's own defaults and no frames, guards or stop strings. It prints one JSON object.
 
 With ``--serve-stdin`` a benchmark drives it, to interleave it with a server: it prints one
-``ready`` line, then for each line ``{"streams", "max_tokens", "prompt" | "prompt_tokens"}`` one
-line ``{"ttft_s": [per stream], "tokens", "seconds", "prompt_tokens"}``. A line that is wrong is
-answered with ``{"error"}``. It ends with its input.
+``ready`` line, then for each line ``{"streams", "max_tokens", "prompt" | "prompt_tokens"}``, or
+``{"prompts": [one a stream], "max_tokens"}``, one line ``{"ttft_s": [per stream], "texts_at_s":
+[[per stream]], "tokens_each": [per stream], "tokens", "seconds", "prompt_tokens"}``. A line that
+is wrong is answered with ``{"error"}``. It ends with its input.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +37,9 @@ class Run:
     """What one run took, from before the template on."""
 
     ttft_s: list[float]  # to the first text of each stream, or its end
-    tokens: int  # generated, of all streams
+    texts_at_s: list[list[float]]  # of each stream: when a step gave it text
+    tokens_each: list[int]  # generated, of each stream
+    tokens: int  # of all streams
     seconds: float
     prompt_tokens: int  # of one stream
 
@@ -51,37 +55,47 @@ class Bare:
 
         self.loaded: LoadedModel = load(path, lambda stage: None)
 
-    def run(self, streams: int, max_tokens: int, prompt: str) -> Run:
-        """Decode *streams* answers to *prompt* in one batch."""
+    def run(self, texts: Sequence[str], max_tokens: int) -> Run:
+        """Decode an answer to each of *texts*, in one batch."""
         from mlx_lm.generate import BatchGenerator
 
         tokenizer: Any = self.loaded.tokenizer  # mlx-lm's, with its own ways
         eos = [[token] for token in self.loaded.eos_token_ids]
         generator = BatchGenerator(self.loaded.model, stop_tokens=eos)
         begun = time.perf_counter()
-        prompts = [self.tokenise(prompt) for _ in range(streams)]
-        uids = generator.insert(prompts, max_tokens=[max_tokens] * streams)
+        prompts = [self.tokenise(text) for text in texts]
+        uids = generator.insert(prompts, max_tokens=[max_tokens] * len(prompts))
         detokenizers = dict(zip(uids, (tokenizer.detokenizer for _ in uids), strict=True))
         first: dict[int, float] = {}
-        tokens = 0
+        texts_at: dict[int, list[float]] = {uid: [] for uid in uids}
+        tokens = dict.fromkeys(uids, 0)
         live = set(uids)
         while live:
             _, responses = generator.next()  # type: ignore[no-untyped-call]  # mlx-lm's
             for response in responses:
-                tokens += 1
+                tokens[response.uid] += 1
                 detokenizer = detokenizers[response.uid]
                 if response.finish_reason != "stop":
                     detokenizer.add_token(response.token)
                 if response.finish_reason:
                     live.discard(response.uid)
                     detokenizer.finalize()
-                if (detokenizer.last_segment or response.finish_reason) and (
-                    response.uid not in first
-                ):
-                    first[response.uid] = time.perf_counter() - begun
+                text = detokenizer.last_segment
+                if text or response.finish_reason:
+                    now = time.perf_counter() - begun
+                    first.setdefault(response.uid, now)
+                    if text:
+                        texts_at[response.uid].append(now)
         seconds = time.perf_counter() - begun
         generator.close()  # type: ignore[no-untyped-call]  # mlx-lm's
-        return Run([first[uid] for uid in uids], tokens, seconds, len(prompts[0]))
+        return Run(
+            [first[uid] for uid in uids],
+            [texts_at[uid] for uid in uids],
+            [tokens[uid] for uid in uids],
+            sum(tokens.values()),
+            seconds,
+            len(prompts[0]),
+        )
 
     def tokenise(self, prompt: str) -> list[int]:
         """Return the prompt as one user turn through the model's template."""
@@ -105,12 +119,21 @@ def _serve_stdin(bare: Bare) -> None:
             continue
         try:
             order = json.loads(line)
-            prompt = order.get("prompt") or bare.prompt_of(int(order.get("prompt_tokens", 0)))
-            run = bare.run(int(order["streams"]), int(order["max_tokens"]), prompt)
+            run = bare.run(_texts(bare, order), int(order["max_tokens"]))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             _print({"error": f"{type(error).__name__}: {error}"})
         else:
             _print(attrs.asdict(run))
+
+
+def _texts(bare: Bare, order: dict[str, Any]) -> list[str]:
+    texts = order.get("prompts")
+    if texts is None:
+        text = order.get("prompt") or bare.prompt_of(int(order.get("prompt_tokens", 0)))
+        texts = [text] * int(order["streams"])
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise ValueError("prompts are strings, at least one")
+    return list(texts)
 
 
 def _print(value: object) -> None:
@@ -137,7 +160,7 @@ def main() -> None:
         return
     prompt = bare.prompt_of(options.prompt_tokens)
     runs = [
-        attrs.asdict(bare.run(options.streams, options.max_tokens, prompt))
+        attrs.asdict(bare.run([prompt] * options.streams, options.max_tokens))
         for _ in range(options.runs)
     ]
     text = json.dumps({"blas": bare.blas, "runs": runs}, indent=None if options.json else 2)

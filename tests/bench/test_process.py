@@ -6,31 +6,36 @@ import json
 import os
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
 
 from lattice_actors.engine.echo_script import Script
-from lattice_bench import command
+from lattice_bench import bare_player, command
+from lattice_bench.arms import Arm
 from lattice_bench.echo_model import write_echo_model
 from lattice_bench.gateway import Plan, measure, source_command, time_engine
 from lattice_bench.limit import BareFailed, bare_loop, compare
 from lattice_bench.load import Target
 from lattice_bench.process import NotStarted, _usage_by_ps, clock_s, serving, usage
 from lattice_bench.report import gateway_text
+from lattice_bench.scenarios import Sizes, choose
 from lattice_bench.source import Source
+from lattice_bench.suite import Plan as SuitePlan
+from lattice_bench.suite import run_suite
 
 BARE = """
 import json, sys
 print(json.dumps({"ready": True}), flush=True)
 for line in sys.stdin:
     job = json.loads(line)
-    if job["prompt"] == "boom":
+    if job["prompts"] == ["boom"]:
         sys.exit("no weights")
-    n = job["streams"]
-    print(json.dumps({"ttft_s": [1e-9] * n, "tokens": n * job["max_tokens"], "seconds": 1e-9}),
-          flush=True)
+    n, m = len(job["prompts"]), job["max_tokens"]
+    print(json.dumps({"ttft_s": [1e-9] * n, "texts_at_s": [[1e-9, 3e-9]] * n, "tokens": n * m,
+                      "tokens_each": [m] * n, "seconds": 5e-9, "prompt_tokens": 25}), flush=True)
 """
 
 
@@ -95,11 +100,33 @@ async def test_pairs_of_server_and_bare_loop(bare: tuple[str, ...]) -> None:
     assert (one.server_tokens, one.bare_tokens) == (10, 10)
 
 
+async def test_the_bare_loop_plays_what_has_no_history(
+    bare: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bare_player, "bare_loop", partial(bare_loop, command=bare))
+    sizes = Sizes(concurrency=(2,), max_tokens=5)
+    scenarios = choose("streams,turns", sizes)
+
+    async with serving(source_command(Path())) as server:
+        arms = [Arm("ours", (Target(server.url, "auto"),)), bare_player.bare_arm(Path("model"))]
+        plays = await run_suite(arms, scenarios, SuitePlan(sizes, 2, 1, 7))
+
+    assert [(play.arm.name, len(play.rounds), play.lacks) for play in plays] == [
+        ("ours", 2, None),
+        ("bare loop", 2, None),
+        ("ours", 2, None),
+        ("bare loop", 0, "it takes chats without a history only"),
+    ]
+    (told,) = plays[1].rounds[0].waves
+    assert [(one.tokens, one.events, one.ttft_s) for one in told.answers] == [(5, 2, 1e-9)] * 2
+    assert told.answers[0].gaps_s == [pytest.approx(2e-9)]
+
+
 async def test_a_bare_loop_that_dies_says_why(bare: tuple[str, ...]) -> None:
     with pytest.RaisesGroup(pytest.RaisesExc(BareFailed, match="no weights")):
         async with bare_loop("model", bare) as loop:
             with trio.fail_after(10):
-                await loop.run(1, 5, "boom")
+                await loop.run(["boom"], 5)
 
 
 async def test_all_of_the_gateway_is_measured() -> None:

@@ -16,17 +16,18 @@ from lattice_bench import command
 from lattice_bench.answers import Answer
 from lattice_bench.arms import Arm, BadArm, arms
 from lattice_bench.load import Target
+from lattice_bench.player import ArmFailed, Player
 from lattice_bench.scenarios import Deck, Request, Sizes, Wave, choose
 from lattice_bench.scenarios.shape import user
 from lattice_bench.source import END, HEAD, LAST, TOKEN, Source, chunk
-from lattice_bench.suite import ArmFailed, Plan, Player, run_suite, salt, turned
+from lattice_bench.suite import Plan, run_suite, salt, turned
 
 SMALL = Sizes((1, 2), 3, 20, 20, 2, 30, 2, 4, 3, 2, 4)
 DONE = chunk("[DONE]")
 
 
-def ask(label: str = "x", **more: int) -> Request:
-    return Request(label, (user("hi"),), 4, **more)
+def ask(label: str = "x", after_texts: int = 0) -> Request:
+    return Request(label, (user("hi"),), 4, after_texts=after_texts)
 
 
 class Server:
@@ -160,12 +161,15 @@ async def test_servers_play_in_turn_with_the_same_prompts(
         [Arm("a", (server[1],)), Arm("b", (second,))], choose("single,alternate", SMALL), plan
     )
 
-    # One model each: nobody can play `alternate`.
-    assert [(play.scenario.name, play.arm.name) for play in plays] == [
-        ("single", "a"),
-        ("single", "b"),
+    why = "it has no second model"
+    assert [
+        (play.scenario.name, play.arm.name, len(play.rounds), play.lacks) for play in plays
+    ] == [
+        ("single", "a", 3, None),
+        ("single", "b", 3, None),
+        ("alternate", "a", 0, why),
+        ("alternate", "b", 0, why),
     ]
-    assert [len(play.rounds) for play in plays] == [3, 3]
     asked = [[one["messages"] for one in side.asked] for side in (server[0], other)]
     assert asked[0] == asked[1]
     first = [ours < theirs for ours, theirs in zip(server[0].begun, other.begun, strict=True)]
@@ -271,7 +275,7 @@ def test_the_list_names_every_scenario(capsys: pytest.CaptureFixture[str]) -> No
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
     assert names == [
         *("single", "streams", "prefix", "turns"),
-        *("long", "alternate", "burst", "abort"),
+        *("long", "alternate", "crowd", "burst", "abort", "schema", "swarm"),
     ]
 
 
@@ -334,7 +338,9 @@ def test_all_scenarios_of_two_servers_in_table_json_and_html(
     assert "beside / without, gap p99: ours" in out or "beside: ttft, ms" in out
     report = json.loads((tmp_path / "r.json").read_text())
     assert [arm["name"] for arm in report["arms"]] == ["ours", "<i>"]
-    assert len(report["results"]) == 8
+    assert len(report["results"]) == 11
+    assert report["results"][10]["left_out"]["ours"] == "it has no /swarm/fanout"
+    assert "ours: left out, it has no /swarm/fanout" in out
     assert report["machine"]["cores"] >= 1
     figure = report["results"][0]["figures"][1]
     assert (figure["arm"], figure["metric"], figure["spread"]["n"]) == ("<i>", "ttft", 2)

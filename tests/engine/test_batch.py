@@ -7,14 +7,12 @@ import time
 from typing import Any
 
 import attrs
-import mlx.core as mx
 import mlx_lm
 import pytest
 from mlx_lm.generate import BatchGenerator
 
 from lattice_actors.engine.batch import TooManyRebuilds
 from lattice_actors.engine.frames import End, Err
-from lattice_actors.engine.sampling import Processor
 from tests.engine.batches import PROMPTS, Answers, Loaded, alone, failing
 
 
@@ -223,36 +221,7 @@ def test_a_chunk_is_small_while_somebody_decodes(loaded: Loaded) -> None:
     assert max(answers.prefilled) == 16
 
 
-# --- isolation -----------------------------------------------------------------------------------
-
-
-def raising_at(call: int) -> Processor:
-    calls = 0
-
-    def process(tokens: mx.array, logits: mx.array) -> mx.array:
-        nonlocal calls
-        calls += 1
-        if calls == call:
-            raise ValueError(f"call {call}")
-        return logits
-
-    return process
-
-
-@pytest.mark.parametrize("call", [1, 4, 24])
-def test_a_processor_that_raises_ends_its_own_stream_only(
-    loaded: Loaded, solo: dict[int, str], call: int
-) -> None:
-    answers = Answers(loaded)
-    for rid in (1, 2, 4):
-        answers.add(rid)
-    answers.add(3, [raising_at(call)])
-    answers.finish()
-
-    ending = answers.endings[3]
-    assert isinstance(ending, Err)
-    assert ending.text == f"ValueError: call {call}"
-    assert {rid: answers.text[rid] for rid in (1, 2, 4)} == {rid: solo[rid] for rid in (1, 2, 4)}
+# --- failures -------------------------------------------------------------------------------------
 
 
 def test_a_detokenizer_that_raises_ends_its_own_stream_only(
@@ -286,23 +255,6 @@ def test_a_detokenizer_that_raises_ends_its_own_stream_only(
 
     assert isinstance(answers.endings[2], Err)
     assert answers.text[1] == solo[1]
-
-
-@pytest.mark.parametrize("step", range(1, 27))
-def test_after_a_failed_step_all_answers_go_on_as_if_nothing_had_been(
-    loaded: Loaded, solo: dict[int, str], step: int, capsys: pytest.CaptureFixture[str]
-) -> None:
-    how: dict[str, Any] = {"temperature": 1.0, "seed": 42, "top_p": 0.95}
-    answers = Answers(loaded, make_generator=failing({step}))
-    answers.add(1)
-    answers.add(2)
-    answers.add(3, **how)
-    answers.finish()
-
-    assert (answers.text[1], answers.text[2]) == (solo[1], solo[2])
-    assert answers.text[3] == alone(loaded, 3, **how)
-    assert answers.tokens == {1: 24, 2: 24, 3: 24}
-    assert f"RuntimeError: step {step}" in capsys.readouterr().err
 
 
 def test_the_fourth_failed_step_in_a_minute_gives_the_process_up(loaded: Loaded) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from .history import PREFIX, turns
-from .neighbours import ALTERNATE, LONG
+from .neighbours import ALTERNATE, CROWD, LONG
 from .pressure import ABORT, BURST
+from .schema import DOCUMENTS
 from .shape import Scenario, Sizes
 from .streams import SINGLE, STREAMS
+from .swarm import swarm
 
 ALL = "all"
 
@@ -17,7 +19,10 @@ class UnknownScenario(ValueError):
 
 def catalogue(sizes: Sizes) -> dict[str, Scenario]:
     """Return the scenarios in the order in which they are run."""
-    scenarios = (SINGLE, STREAMS, PREFIX, turns(sizes.turns), LONG, ALTERNATE, BURST, ABORT)
+    scenarios = (
+        *(SINGLE, STREAMS, PREFIX, turns(sizes.turns), LONG),
+        *(ALTERNATE, CROWD, BURST, ABORT, DOCUMENTS, swarm(sizes.samples)),
+    )
     return {scenario.name: scenario for scenario in scenarios}
 
 

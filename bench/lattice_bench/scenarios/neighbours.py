@@ -1,4 +1,4 @@
-"""What one request does to another: a long prompt beside streams, two models in turn. Pure."""
+"""What one request does to another: a long prompt beside streams, two models at once. Pure."""
 
 from __future__ import annotations
 
@@ -64,6 +64,19 @@ def two_models(deck: Deck) -> Shape:
             yield Wave((Request(label, question, FEW_TOKENS, model=model),))
 
 
+def busy_model(deck: Deck) -> Shape:
+    """Ask the second model alone; then again, while the first one decodes."""
+    sizes = deck.sizes
+    yield Wave((Request("alone", deck.ask(sizes.prompt_tokens), FEW_TOKENS, model=1),))
+    streams = tuple(
+        Request("busy", deck.ask(sizes.prompt_tokens), sizes.running_tokens)
+        for _ in range(sizes.running)
+    )
+    question = deck.ask(sizes.prompt_tokens)
+    beside = Request("beside", question, FEW_TOKENS, model=1, after_texts=BEGUN)
+    yield Wave((*streams, beside))
+
+
 LONG = Scenario(
     "long",
     "A long prompt beside running streams: their inter-token time with and without it.",
@@ -77,5 +90,13 @@ ALTERNATE = Scenario(
     two_models,
     reading(TTFT),
     (Within("other model", "same model", TTFT),),
+    models=2,
+)
+CROWD = Scenario(
+    "crowd",
+    "The first token of one model, alone and while another model decodes for others.",
+    busy_model,
+    reading(TTFT, GAP),
+    (Within("beside", "alone", TTFT),),
     models=2,
 )

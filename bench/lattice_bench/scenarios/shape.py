@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 
 import attrs
 
@@ -17,6 +17,19 @@ from lattice_bench.answers import Answer, Run
 from lattice_bench.prompts import prompt
 
 Message = dict[str, str]
+
+
+@attrs.frozen
+class Swarm:
+    """Ask several samples of one model with one request, whose answer comes as a whole."""
+
+    route: str  # such as FANOUT
+    samples: int
+    strategy: str | None = None
+
+
+FANOUT = "/swarm/fanout"
+VOTE = "/swarm/vote"
 
 
 @attrs.frozen
@@ -29,6 +42,8 @@ class Request:
     model: int = 0  # which of the server's models
     delay_s: float = 0.0  # sent so long after its wave began
     after_texts: int = 0  # sent when all others of the wave have so many texts, or have ended
+    fields: Mapping[str, object] = {}  # more of a chat request's body
+    swarm: Swarm | None = None  # None: a chat
 
 
 @attrs.frozen
@@ -83,6 +98,8 @@ class Sizes:
     burst: int = 64  # requests at once
     aborts: int = 8  # requests whose client leaves
     abort_tokens: int = 200  # that each of them asked for
+    schema_streams: int = 5  # answers at once that must keep to a JSON schema
+    samples: int = 4  # of a swarm
 
 
 @attrs.define
@@ -133,6 +150,7 @@ REFUSAL = Metric("time to refusal", "ms", 1e3)
 PROMISED = Metric("says when to come back", "%", 100, lower_is_better=False)  # of the refusals
 KEPT = Metric("answered on coming back", "%", 100, lower_is_better=False)  # of those told when
 DRAINED = Metric("until all are answered", "s")
+VALID = Metric("valid", "%", 100, lower_is_better=False)  # of the answers, 0 or 1 each
 GHOSTS = Metric("ghost tokens per abort", "tokens")
 
 Readings = dict[tuple[str, Metric], list[float]]  # by label and metric
@@ -188,3 +206,5 @@ class Scenario:
     models: int = 1  # that a server must offer
     counts_ghosts: bool = False
     expects_refusals: bool = False
+    limited: bool = False  # the bare loop can play it, too: chats without a history, at once
+    route: str = ""  # that a server must have; else it is left out

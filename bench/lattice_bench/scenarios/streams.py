@@ -27,10 +27,12 @@ SINGLE = Scenario(
     "One request at a time.",
     one_stream,
     reading(TTFT, GAP, RATE, TOTAL),
+    limited=True,
 )
 STREAMS = Scenario(
     "streams",
     "As many requests at once as --concurrency says, all begun together.",
     many_streams,
     reading(TTFT, GAP, RATE, TOTAL),
+    limited=True,
 )

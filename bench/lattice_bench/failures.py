@@ -1,0 +1,34 @@
+"""What the outside world can do to the bench, as one line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from .limit import BareFailed
+from .load import NETWORK_ERRORS
+from .player import ArmFailed
+from .process import NotStarted
+
+FAILED = 1  # exit code: nothing could be measured, or every request failed
+WRONG_USE = 2
+
+
+@contextmanager
+def tell_failures() -> Iterator[list[int]]:
+    """Turn failures of servers and processes into a message, and a code in the list."""
+    codes = list[int]()
+    try:
+        yield codes
+    except* (NotStarted, BareFailed, ArmFailed, *NETWORK_ERRORS) as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        codes.append(say(str(error) or type(error).__name__, FAILED))
+
+
+def say(message: str, code: int) -> int:
+    """Write one line for the user; return *code*."""
+    sys.stderr.write(f"bench: {message}\n")
+    return code
