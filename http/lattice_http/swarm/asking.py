@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TypeVar
 
 import attrs
@@ -11,16 +11,13 @@ from msgspec import Raw
 
 from lattice_actors.capability.spec import Intent, MetaModel
 from lattice_actors.capability.words import fold
-from lattice_actors.errors import BadRequest
 from lattice_actors.generation import JsonObject
 from lattice_actors.settings import Settings
 from lattice_actors.swarm.asks import (
     Agent,
     Debate,
     Ensemble,
-    Manner,
     Pipeline,
-    Step,
     Strategy,
     SwarmAsk,
 )
@@ -35,22 +32,29 @@ from lattice_http.openai.bodies import (
     unsupported,
     wrong,
 )
-from lattice_http.openai.chat import ChatRequest, parse_chat
+from lattice_http.openai.chat import ChatRequest
 from lattice_http.openai.request import ModelRequest, shared_fields
 from lattice_http.openai.wishes import Headers
 
 from .bodies import (
     MAX_TIMEOUT_S,
-    AgentBody,
     DebateBody,
     FanoutBody,
-    MannerBody,
     Models,
     PipelineBody,
     StepBody,
     SwarmBody,
     SwarmOptions,
     VoteBody,
+)
+from .entries import (
+    branches_of,
+    checked_spec,
+    manner_of,
+    read_agent,
+    read_messages,
+    read_steps,
+    unknown_of_entries,
 )
 
 LEAST_CALL_S = 30.0  # of the time that each agent adds
@@ -76,7 +80,6 @@ _VOTE = msgspec.json.Decoder(VoteBody)
 _PIPELINE = msgspec.json.Decoder(PipelineBody)
 _DEBATE = msgspec.json.Decoder(DebateBody)
 _OPTIONS = msgspec.json.Decoder(SwarmOptions)
-_ENTRIES = msgspec.json.Decoder(list[Raw])
 
 
 @attrs.frozen
@@ -98,7 +101,7 @@ class SwarmParser:
         return SwarmRequest(
             attrs.evolve(
                 ask,
-                judge=_spec(form.judge or self.settings.swarm_judge, "judge"),
+                judge=checked_spec(form.judge or self.settings.swarm_judge, "judge"),
                 judge_system=form.judge_system,
                 rationale=bool(form.rationale),
             ),
@@ -109,9 +112,9 @@ class SwarmParser:
         """Read the body of ``POST /swarm/pipeline``."""
         form, request, messages = _read(body, _PIPELINE, headers, unix_now)
         ask = Pipeline(
-            steps=_steps(form.steps),
+            steps=read_steps(form.steps),
             messages=messages,
-            manner=_manner(request),
+            manner=manner_of(request),
             timeout_s=self._timeout_s(form.timeout, len(form.steps)),
         )
         return SwarmRequest(ask, request)
@@ -125,18 +128,18 @@ class SwarmParser:
             else self._agents(form.models, "models")
         )
         tokens = any(agent.plain and is_token(agent.spec) for agent in agents)
-        if not tokens and _branches(agents) < 2:
+        if not tokens and branches_of(agents) < 2:
             raise wrong("models", "a debate needs at least two agents")
         rounds = 2 if form.rounds is None else form.rounds
         ask = Debate(
             agents=agents,
             messages=messages,
             rounds=rounds,
-            judge=_spec(form.judge or self.settings.swarm_judge, "judge"),
+            judge=checked_spec(form.judge or self.settings.swarm_judge, "judge"),
             judge_system=form.judge_system,
             max_parallel=self._parallel(form.max_parallel),
-            timeout_s=self._timeout_s(form.timeout, rounds * _branches(agents)),
-            manner=_manner(request),
+            timeout_s=self._timeout_s(form.timeout, rounds * branches_of(agents)),
+            manner=manner_of(request),
         )
         return SwarmRequest(ask, request)
 
@@ -155,7 +158,7 @@ class SwarmParser:
             options = decode_part(chat.swarm, _OPTIONS, "swarm")
             sent = fields_of(chat.swarm, "swarm")
             ignored += tuple(unknown_names(sent, SwarmOptions, "swarm."))
-            ignored += tuple(_unknown_agents(sent.get("models", Raw()), "swarm.models"))
+            ignored += tuple(unknown_of_entries(sent.get("models", Raw()), "swarm.models"))
         agents = (
             tuple(Agent(spec) for spec in self.settings.swarm_models or ("auto",))
             if options.models is None
@@ -169,13 +172,13 @@ class SwarmParser:
             agents=agents,
             messages=chat.messages,
             strategy=strategy,
-            judge=_spec(options.judge or self.settings.swarm_judge, "swarm.judge"),
+            judge=checked_spec(options.judge or self.settings.swarm_judge, "swarm.judge"),
             judge_system=options.judge_system,
             rationale=bool(options.rationale),
             quorum=self._quorum(options.quorum, "swarm.quorum"),
             max_parallel=self._parallel(options.max_parallel),
-            timeout_s=self._timeout_s(options.timeout, _branches(agents)),
-            manner=_manner(chat),
+            timeout_s=self._timeout_s(options.timeout, branches_of(agents)),
+            manner=manner_of(chat),
         )
         return SwarmRequest(
             ask,
@@ -199,8 +202,8 @@ class SwarmParser:
             strategy=strategy,
             quorum=self._quorum(form.quorum, "quorum"),
             max_parallel=self._parallel(form.max_parallel),
-            timeout_s=self._timeout_s(form.timeout, _branches(agents)),
-            manner=_manner(request),
+            timeout_s=self._timeout_s(form.timeout, branches_of(agents)),
+            manner=manner_of(request),
         )
 
     def _agents(self, models: Models, param: str) -> tuple[Agent, ...]:
@@ -213,10 +216,12 @@ class SwarmParser:
         for index, entry in enumerate(models):
             place = f"{param}[{index}]"
             agents.append(
-                Agent(_spec(entry, place)) if isinstance(entry, str) else _agent(entry, place)
+                Agent(checked_spec(entry, place))
+                if isinstance(entry, str)
+                else read_agent(entry, place)
             )
         self._check_presets(agents, param)
-        branches, limit = _branches(agents), self.settings.swarm_max_branches
+        branches, limit = branches_of(agents), self.settings.swarm_max_branches
         if branches > limit:
             raise wrong(param, f"{branches} answers asked for, and a swarm has at most {limit}")
         return tuple(agents)
@@ -274,12 +279,12 @@ def _read(
     if form.max_completion_tokens is not None:
         shared["max_tokens"] = form.max_completion_tokens
     nameless = [name for name in ("model", "swarm") if not is_null(sent.get(name, Raw()))]
-    unknown = _unknown_agents(sent.get("models", Raw()), "models")
-    steps = _unknown_agents(sent.get("steps", Raw()), "steps", StepBody)
+    unknown = unknown_of_entries(sent.get("models", Raw()), "models")
+    steps = unknown_of_entries(sent.get("steps", Raw()), "steps", StepBody)
     shared["ignored"] = (*shared["ignored"], *nameless, *unknown, *steps)
     request = ModelRequest(**shared)
     _refuse_single(request)
-    return form, request, _messages(form.messages, "messages")
+    return form, request, read_messages(form.messages, "messages")
 
 
 def _refuse_single(request: ModelRequest) -> None:
@@ -287,79 +292,3 @@ def _refuse_single(request: ModelRequest) -> None:
         raise unsupported("n", "a swarm asks for several answers with samples")
     if request.grammar is not None:
         raise unsupported(request.grammar.param, "not supported for a swarm")
-
-
-def _messages(raw: Raw, param: str) -> tuple[JsonObject, ...]:
-    """Read messages as a chat does; what is wrong is named below *param*."""
-    try:
-        chat = parse_chat(b'{"messages":' + bytes(raw) + b"}", {}, 0.0)
-    except BadRequest as error:
-        place = param + (error.param or "messages").removeprefix("messages")
-        reason = error.message.removeprefix(f"{error.param}: ")
-        raise wrong(place, reason, code=error.code) from None
-    if chat.image_param is not None:
-        place = param + chat.image_param.removeprefix("messages")
-        raise unsupported(place, "a swarm takes no images")
-    return chat.messages
-
-
-def _agent(body: AgentBody, param: str) -> Agent:
-    return Agent(
-        spec=_spec(body.model, f"{param}.model"),
-        plain=False,
-        samples=1 if body.samples is None else body.samples,
-        system=body.system,
-        messages=None if is_null(body.messages) else _messages(body.messages, f"{param}.messages"),
-        manner=_manner(body),
-        timeout_s=body.timeout,
-    )
-
-
-def _steps(bodies: Sequence[StepBody]) -> tuple[Step, ...]:
-    steps: list[Step] = []
-    for index, body in enumerate(bodies):
-        place = f"steps[{index}].name"
-        name = f"step_{index + 1}" if body.name is None else body.name.strip()
-        if not name or not name.isprintable():
-            raise wrong(place, "expected visible characters")
-        if fold(name) == "previous":
-            raise wrong(place, "previous stands for the step before")
-        if any(name == step.name for step in steps):
-            raise wrong(place, f"{name!r} is the name of a step before")
-        steps.append(
-            Step(
-                name=name,
-                spec="auto" if body.model is None else _spec(body.model, f"steps[{index}].model"),
-                system=body.system,
-                user=body.user,
-                manner=_manner(body),
-            )
-        )
-    return tuple(steps)
-
-
-def _manner(said: MannerBody | ModelRequest) -> Manner:
-    return Manner(said.max_tokens, said.temperature, said.top_p, said.seed)
-
-
-def _spec(text: str, param: str) -> str:
-    if not text.strip():
-        raise wrong(param, "expected the name of a model")
-    return text.strip()
-
-
-def _branches(agents: Sequence[Agent]) -> int:
-    """Return how many answers *agents* ask for; a token counts once, it is not expanded yet."""
-    plain = {agent.spec for agent in agents if agent.plain}
-    return len(plain) + sum(agent.samples for agent in agents if not agent.plain)
-
-
-def _unknown_agents(raw: Raw, param: str, form: type[msgspec.Struct] = AgentBody) -> Iterator[str]:
-    """Yield the fields in the objects of a list that have no effect."""
-    if bytes(raw).lstrip()[:1] != b"[":
-        return
-    entries: list[Raw] = decode_part(raw, _ENTRIES, param)
-    for index, entry in enumerate(entries):
-        if bytes(entry)[:1] == b"{":
-            place = f"{param}[{index}]"
-            yield from unknown_names(fields_of(entry, place), form, f"{place}.")
