@@ -101,6 +101,23 @@ class QueueRefused(Busy):
     code = "queue_overloaded_total"
 
 
+class UpstreamBusy(Busy):
+    """The upstream takes no more now. *elsewhere*: the request may be given to another model."""
+
+    code = "upstream_overloaded"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        retry_after_s: float | None = None,
+        elsewhere: bool = False,
+    ) -> None:
+        super().__init__(message, code=code, retry_after_s=retry_after_s)
+        self.elsewhere = elsewhere
+
+
 # --- the model cannot answer now: try later, or another model -------------------------------
 
 
@@ -166,6 +183,16 @@ class ShuttingDown(Unavailable):
     """The server is going away."""
 
     code = "server_shutting_down"
+
+
+class UpstreamFailed(LatticeError):
+    """Another server failed to answer. *elsewhere*: the request may be given to another model."""
+
+    code = "upstream_failed"
+
+    def __init__(self, message: str, *, code: str | None = None, elsewhere: bool = False) -> None:
+        super().__init__(message, code=code)
+        self.elsewhere = elsewhere
 
 
 # --- the program itself ----------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
     lattice
     |- catalog      what exists
+    |- upstreams    one actor for each other server
     |- models       one actor for each model that is or was resident
     |- evictor      which models are in memory
     `- admission    who may run
@@ -12,7 +13,9 @@ Stopped in reverse, so that nothing outlives what it tells. The HTTP server runs
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import itertools
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import attrs
@@ -30,6 +33,12 @@ from .catalog import catalog as catalog_actor
 from .catalog.catalog import CatalogActor, CatalogHandle, CatalogMemory, Runtime, World
 from .catalog.entry import ModelEntry, Snapshot
 from .mailbox import Mailbox
+from .remote import upstream_handle
+from .remote.directory import AllBackends, AllResidents, UpstreamDirectory
+from .remote.health import RetryBudget
+from .remote.ledger import Ledger
+from .remote.plan import UpstreamPlan
+from .remote.upstream import UpstreamActor
 from .residency import evictor_handle, model_handle
 from .residency.directory import ModelDirectory
 from .residency.engine_plan import EnginePlan
@@ -51,6 +60,7 @@ class Inventory:
     profiles: Profiles = attrs.field(factory=Profiles)
     builtin: ModelEntry | None = None
     force_builtin: bool = False
+    upstreams: tuple[UpstreamPlan, ...] = ()
 
 
 @attrs.frozen
@@ -71,7 +81,9 @@ class Lattice:
     admission: AdmissionHandle
     evictor: EvictorHandle
     models: ModelDirectory
+    upstreams: UpstreamDirectory
     _supervisor: Supervisor
+    _turns: Iterator[int] = attrs.field(init=False, factory=itertools.count)
 
     async def route(
         self, ask: Ask, conversation: str | None = None
@@ -82,8 +94,10 @@ class Lattice:
         """
         world = await self.catalog.world(conversation)
         outlook = await self.admission.outlook()
-        candidates = world.candidates(lambda entry: _runtime(outlook.get(entry.id)))
-        ask = attrs.evolve(ask, sticky=world.sticky)
+        candidates = world.candidates(
+            lambda entry: _FAILED if entry.id in ask.avoid else _runtime(outlook.get(entry.id))
+        )
+        ask = attrs.evolve(ask, sticky=world.sticky, turn=next(self._turns))
         return resolve(ask, candidates, world.rules), world
 
     def actors(self) -> tuple[ActorView, ...]:
@@ -102,13 +116,21 @@ async def open_lattice(
     evictor_box = Mailbox[evictor_handle.Message]("evictor", MOST_UNREAD)
     admission_box = Mailbox[admission_handle.Message]("admission", MOST_UNREAD)
     evictor, admission = EvictorHandle(evictor_box), AdmissionHandle(admission_box)
+    catalog, budget_of_retries, ledger = CatalogHandle(catalog_box), RetryBudget(), Ledger()
+    # One for all, and only where it is needed: it reads all certificates, some 50 ms.
+    secure = any(plan.url.startswith("https:") for plan in inventory.upstreams)
+    tls = ssl.create_default_context() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
     def model(mailbox: Mailbox[model_handle.Message], name: str) -> ModelActor:
         return ModelActor(mailbox, name, engines, admission, evictor)
 
+    def upstream(mailbox: Mailbox[upstream_handle.Message], plan: UpstreamPlan) -> UpstreamActor:
+        return UpstreamActor(mailbox, plan, admission, catalog, ledger, budget_of_retries, tls)
+
     async with open_supervisor("lattice") as root:
-        models = Supervisor("models")
+        models, others = Supervisor("models"), Supervisor("upstreams")
         directory = ModelDirectory(models, model)
+        upstreams = UpstreamDirectory(ledger, others, upstream)
         root.start(
             catalog_box,
             lambda box: CatalogActor(
@@ -119,9 +141,13 @@ async def open_lattice(
                 builtin=inventory.builtin,
                 force_builtin=inventory.force_builtin,
                 on_change=evictor.inventory,
+                upstreams=tuple(plan.name for plan in inventory.upstreams),
                 memory=memory,
             ),
         )
+        root.start_supervisor(others)
+        for plan in inventory.upstreams:
+            upstreams.start(plan)
         root.start_supervisor(models)
         root.start(
             evictor_box,
@@ -137,10 +163,17 @@ async def open_lattice(
         root.start(
             admission_box,
             lambda box: AdmissionActor(
-                box, AdmissionQueue(limits, forecast), forecast, directory, evictor
+                box,
+                AdmissionQueue(limits, forecast),
+                forecast,
+                AllBackends(directory, upstreams),
+                AllResidents(evictor, upstreams),
             ),
         )
-        yield Lattice(CatalogHandle(catalog_box), admission, evictor, directory, root)
+        yield Lattice(catalog, admission, evictor, directory, upstreams, root)
+
+
+_FAILED = Runtime(unavailable="has just failed this request")
 
 
 def _runtime(outlook: ModelOutlook | None) -> Runtime:
@@ -151,6 +184,7 @@ def _runtime(outlook: ModelOutlook | None) -> Runtime:
         resident=outlook.resident,
         idle=outlook.idle,
         predicted_wait_s=outlook.wait_s,
+        load=outlook.load,
         unavailable=barred.reason if barred is not None else None,
         retry_after_s=barred.retry_after_s if barred is not None else None,
     )

@@ -12,7 +12,10 @@ from lattice_actors.admission.ticket import Ticket
 from lattice_actors.admission.verdicts import Phase, QueueView
 from lattice_actors.capability.question import NoRoute
 from lattice_actors.capability.spec import meta_model
-from lattice_actors.errors import ModelNotFound, NotFound
+from lattice_actors.errors import BadRequest, ModelNotFound, NotFound
+from lattice_actors.lattice import Lattice
+from lattice_actors.remote.ledger import Ledger
+from lattice_actors.remote.upstream_handle import UpstreamView
 from lattice_actors.residency.model_handle import ModelView
 from lattice_actors.supervisor import ActorView
 
@@ -56,6 +59,8 @@ def admin_routes(gateway: Gateway) -> Blueprint:
                     "budget_bytes": view.budget_bytes,
                     "max_models": view.max_models,
                 },
+                "upstreams": [_upstream(one) for one in lattice.upstreams.views()],
+                "egress": _egress(lattice.upstreams.ledger),
                 "queue": _queue(await lattice.admission.view()),
                 "requests": gateway.working,
             }
@@ -64,6 +69,7 @@ def admin_routes(gateway: Gateway) -> Blueprint:
     @routes.post("/v1/models/<path:model>/load")
     @typed_errors
     async def load(model: str) -> Response:
+        _refuse_remote(lattice, model)
         await lattice.evictor.load(model)
         view = await lattice.evictor.view()
         return json_response({"ok": True, "model": model, "resident": list(view.resident)})
@@ -71,6 +77,7 @@ def admin_routes(gateway: Gateway) -> Blueprint:
     @routes.post("/v1/models/<path:model>/unload")
     @typed_errors
     async def unload(model: str) -> Response:
+        _refuse_remote(lattice, model)
         unloaded = await lattice.evictor.unload(model)
         body = {"ok": True, "model": model, **attrs.asdict(unloaded)}
         return json_response(body, 202 if unloaded.deferred else 200)
@@ -97,6 +104,7 @@ def admin_routes(gateway: Gateway) -> Blueprint:
     async def rescan() -> Response:
         diff = await lattice.catalog.rescan()
         lattice.evictor.pardon()
+        lattice.upstreams.refresh()
         return json_response({"ok": True, "diff": attrs.asdict(diff)})
 
     return routes
@@ -155,11 +163,53 @@ async def _plan(gateway: Gateway, prompted: Prompted) -> dict[str, Any]:
 
 
 async def _pin(gateway: Gateway, model: str, *, pinned: bool) -> Response:
+    _refuse_remote(gateway.lattice, model)
     if (await gateway.lattice.catalog.snapshot()).get(model) is None:
         raise ModelNotFound(f"There is no model {model!r}.", param="model")
     gateway.lattice.evictor.pin(model, pinned=pinned)
     view = await gateway.lattice.evictor.view()
     return json_response({"ok": True, "model": model, "pinned": sorted(view.pinned)})
+
+
+def _refuse_remote(lattice: Lattice, model: str) -> None:
+    owner = lattice.upstreams.owner(model)
+    if owner is not None:
+        raise BadRequest(
+            f"{model} is on the upstream {owner.name}; what is in its memory is its own affair.",
+            code="model_not_here",
+            param="model",
+        )
+
+
+def _upstream(view: UpstreamView) -> dict[str, Any]:
+    loaded = view.loaded
+    return {
+        "name": view.name,
+        "url": view.url,
+        "kind": view.kind,
+        "state": view.state.value,
+        "reason": view.reason,
+        "retry_in_ms": None if view.retry_in_s is None else round(view.retry_in_s * 1000),
+        "models": [entry.id for entry in view.models],
+        "loaded": None if loaded is None else list(loaded),
+        "running": view.running,
+        "limit": view.limit,
+        "failures_in_a_row": view.failures,
+        "ejections": view.ejections,
+        "answered": view.answered,
+        "failed": view.failed,
+    }
+
+
+def _egress(ledger: Ledger) -> dict[str, Any]:
+    """What has left this machine; bytes are of bodies."""
+    return {
+        "hosts": [
+            {"upstream": upstream, "host": host, "purpose": purpose, **attrs.asdict(total)}
+            for (upstream, host, purpose), total in ledger.sums.items()
+        ],
+        "newest": [attrs.asdict(entry) for entry in ledger.newest],
+    }
 
 
 def _queue(view: QueueView[Ticket]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from lattice_actors.errors import (
     QueueRefused,
     ShuttingDown,
     Unavailable,
+    UpstreamFailed,
 )
 from lattice_actors.swarm.failure import SwarmFailed
 
@@ -26,6 +27,7 @@ FAMILIES: dict[type[LatticeError], tuple[int, str]] = {
     BadRequest: (400, "invalid_request_error"),
     NotFound: (404, "invalid_request_error"),
     Busy: (429, "rate_limit_error"),
+    UpstreamFailed: (502, "upstream_error"),
     Unavailable: (503, "service_unavailable_error"),
     ActorStopped: (503, "service_unavailable_error"),
     SwarmFailed: (502, "server_error"),
@@ -37,6 +39,7 @@ TYPES = {
     403: "permission_error",
     429: "rate_limit_error",
     500: "server_error",
+    502: "upstream_error",
     503: "service_unavailable_error",
 }  # of plain HTTP errors; the others are the client's: invalid_request_error
 

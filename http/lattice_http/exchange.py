@@ -9,7 +9,14 @@ from typing import Any
 import attrs
 import trio
 
-from lattice_actors.errors import LoadFailed, ModelQuarantined, OutOfMemory, Unavailable
+from lattice_actors.errors import (
+    LoadFailed,
+    ModelQuarantined,
+    OutOfMemory,
+    Unavailable,
+    UpstreamBusy,
+    UpstreamFailed,
+)
 from lattice_actors.generation import Delta, Finish, Usage
 
 from .answering import Answering, Event
@@ -51,9 +58,10 @@ class Exchange:
             LatticeError: why there is no answer.
         """
         broken: BaseException | None = None
+        avoid: frozenset[str] = frozenset()
         for attempt in range(1, MOST_ROUTES + 1):
             try:
-                self.routed = await self.gateway.prepare(self.prompted, self.caller)
+                self.routed = await self.gateway.prepare(self.prompted, self.caller, avoid)
             except Unavailable as nobody_else:
                 raise broken or nobody_else from None
             self.log |= {"model": self.model, "resolution": self.routed.route.resolution}
@@ -66,6 +74,7 @@ class Exchange:
                     return first
             except Exception as group:  # noqa: BLE001 - typed below, and raised again
                 broken = telling(group)
+                avoid |= {self.model}
                 # The resolver knows now that it is broken, and whom else the caller would take.
                 if attempt == MOST_ROUTES or not self._may_go_elsewhere(broken):
                     raise broken from None
@@ -97,6 +106,8 @@ class Exchange:
         return deltas
 
     def _may_go_elsewhere(self, error: BaseException) -> bool:
+        if isinstance(error, UpstreamFailed | UpstreamBusy):
+            return error.elsewhere
         allowed = self.gateway.settings.on_model_miss == "fallback"
         return allowed and isinstance(error, LoadFailed | ModelQuarantined | OutOfMemory)
 

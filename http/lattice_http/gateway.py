@@ -101,21 +101,24 @@ class Gateway:
     _working: set[Working] = attrs.field(init=False, factory=set[Working])
 
     async def route(
-        self, prompted: Prompted, caller: Caller
+        self, prompted: Prompted, caller: Caller, avoid: frozenset[str] = frozenset()
     ) -> tuple[Route | NoRoute, World, ConversationKeys]:
-        """Say which model answers, and why. No side effects."""
+        """Say which model answers, and why, but for those to *avoid*. No side effects."""
         request = prompted.request
         keys = conversation_keys(caller.principal, prompted.messages)
         ask = Ask(
             spec=request.spec,
             hints=prompted.hints(self.settings.route_long_prompt_chars),
             bound=request.wishes.locality or "any",
+            avoid=avoid,
         )
         route, world = await self.lattice.route(ask, keys.look_up)
         return route, world, keys
 
-    async def prepare(self, prompted: Prompted, caller: Caller) -> Routed:
-        """Resolve and make the tickets.
+    async def prepare(
+        self, prompted: Prompted, caller: Caller, avoid: frozenset[str] = frozenset()
+    ) -> Routed:
+        """Resolve, but not to one to *avoid*, and make the tickets.
 
         Raises:
             ModelNotFound, BadRequest: nothing here may answer this.
@@ -124,7 +127,7 @@ class Gateway:
         if self.draining:
             raise ShuttingDown("the server is shutting down")
         started = trio.current_time()
-        route, world, keys = await self.route(prompted, caller)
+        route, world, keys = await self.route(prompted, caller, avoid)
         if isinstance(route, NoRoute):
             raise _no_route(route)
         profile = world.profiles[route.model]

@@ -12,6 +12,8 @@ from lattice_actors.generation import Prefill
 MOST_CACHE_ITEMS = 16  # of X-Lattice-Cache, for a request of many prompts
 MAX_VALUE_CHARS = 512  # proxies cap all headers together at 8 KiB or less
 
+ROUTED_TO = {"lmstudio": "local"}  # contract 2.2
+
 # Everything printable in ASCII but "%", so that `urllib.parse.unquote` gives the text back.
 _SAFE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 
@@ -38,7 +40,13 @@ def header_value(text: str, limit: int = MAX_VALUE_CHARS) -> str:
 
 
 def routed_to(backend: str, model: str) -> str:
-    """Return the value of ``X-Model-Routed-To``: ``mlx/SmolLM2-135M-Instruct``."""
+    """Return the value of ``X-Model-Routed-To``: ``mlx/SmolLM2-135M-Instruct``.
+
+    An upstream's id begins with its name already; LM Studio's is ``local``, as it always was.
+    """
+    if model.startswith(f"{backend}/"):
+        model = model.removeprefix(f"{backend}/")
+        backend = ROUTED_TO.get(backend, backend)
     return header_value(f"{backend}/{model}")
 
 

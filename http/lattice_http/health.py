@@ -9,6 +9,8 @@ from quart import Blueprint, Response, request
 
 from lattice_actors.admission.verdicts import Phase
 from lattice_actors.catalog.entry import Kind
+from lattice_actors.lattice import Lattice
+from lattice_actors.settings import Settings
 
 from .asking import is_authenticated, json_response, typed_errors
 from .gateway import Gateway
@@ -64,6 +66,24 @@ async def _not_ready(gateway: Gateway) -> str | None:
     return None
 
 
+def _lm_studio(lattice: Lattice, settings: Settings) -> dict[str, Any]:
+    """The keys of LM Studio (contract 2.8), where there is one."""
+    studio = next((one for one in lattice.upstreams.views() if one.kind == "lmstudio"), None)
+    if studio is None:
+        return {}
+    loaded = studio.loaded
+    policy = settings.prefer_loaded_models or "strict"
+    return {
+        "lmstudio_models": [entry.name for entry in studio.models],
+        "lmstudio_loaded_models": list(loaded or ()),
+        "lmstudio_loaded_endpoint_supported": loaded is not None,
+        "lmstudio_error": studio.reason,
+        "prefer_loaded_models": policy != "ignore",
+        "strict_loaded_models": policy == "strict",
+        "per_model_inflight_cap": settings.lm_studio_model_streams,
+    }
+
+
 async def _details(gateway: Gateway) -> dict[str, Any]:
     """The body of contract 2.8, without absolute paths."""
     settings, lattice = gateway.settings, gateway.lattice
@@ -79,11 +99,22 @@ async def _details(gateway: Gateway) -> dict[str, Any]:
     }
     running = {m: s.running + s.leaving for m, s in queue.models.items() if s.running + s.leaving}
     waiting = {model: shown.waiting for model, shown in queue.models.items() if shown.waiting}
+    here = [entry.id for entry in world.snapshot.models if entry.backend == "mlx"]
     return {
         "mode": "grab" if gateway.single else "catalog",
-        "mlx_models": [entry.id for entry in world.snapshot.models],
+        "mlx_models": here,
         "mlx_unusable": {one.id: one.reason for one in world.snapshot.unusable},
-        "mlx_loaded": ready,
+        "mlx_loaded": [model for model in ready if model in here],
+        "upstreams": {
+            view.name: {
+                "state": view.state.value,
+                "reason": view.reason,
+                "models": len(view.models),
+                "running": view.running,
+            }
+            for view in lattice.upstreams.views()
+        },
+        **_lm_studio(lattice, settings),
         "memory": {
             "loaded": list(residents.resident),
             "count": len(residents.resident),

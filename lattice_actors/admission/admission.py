@@ -132,8 +132,8 @@ class AdmissionActor:
                 return self._on_ready(message, now)
             case Gone(model):
                 return queue.gone(model, now)
-            case Failed(model, barred):
-                return self._on_failed(model, barred, now)
+            case Failed():
+                return self._on_failed(message, now)
             case Loading(model):
                 return queue.loading(model, now)
             case Pardoned(model):
@@ -215,10 +215,12 @@ class AdmissionActor:
             self._forecast.ready(ready.model, measured.decode_step_s, measured.prefill_tokens_per_s)
         return self._queue.ready(ready.model, ready.capacity, now)
 
-    def _on_failed(self, model: str, barred: Barring, now: float) -> list[Verdict[Ticket]]:
-        until = now + barred.retry_after_s if barred.retry_after_s is not None else math.inf
-        self._barred[model] = (barred, until)
-        return self._queue.failed(model, barred.code, barred.reason, barred.retry_after_s, now)
+    def _on_failed(self, failed: Failed, now: float) -> list[Verdict[Ticket]]:
+        model, barred, after = failed.model, failed.barred, failed.barred.retry_after_s
+        self._barred[model] = (barred, now + after if after is not None else math.inf)
+        return self._queue.failed(
+            model, barred.code, barred.reason, after, now, streams_run=failed.streams_run
+        )
 
     def _on_census(self, census: Census, now: float) -> list[Verdict[Ticket]]:
         facts = [(ticket, self._facts(ticket)) for ticket in census.running]
@@ -310,6 +312,7 @@ class AdmissionActor:
                 resident=shown.phase is Phase.READY,
                 idle=shown.running + shown.leaving + shown.waiting == 0,
                 wait_s=waits[model],
+                load=shown.load,
             )
             for model, shown in view.models.items()
         }

@@ -92,6 +92,7 @@ class Failed:
 
     model: str
     barred: Barring
+    streams_run: bool = False  # what was granted goes on
 
 
 @attrs.frozen
@@ -176,6 +177,7 @@ class ModelOutlook:
     resident: bool
     idle: bool
     wait_s: float  # predicted, for a request of ordinary size
+    load: float = 0.0  # what its server has to do, by the server's weight
     barred: Barring | None = None
 
 
@@ -291,8 +293,8 @@ class AdmissionHandle:
     def gone(self, model: str) -> None:
         self._mailbox.tell(Gone(model))
 
-    def failed(self, model: str, barred: Barring) -> None:
-        self._mailbox.tell(Failed(model, barred))
+    def failed(self, model: str, barred: Barring, *, streams_run: bool = False) -> None:
+        self._mailbox.tell(Failed(model, barred, streams_run))
 
     def census(self, model: str, capacity: Capacity | None, running: tuple[Ticket, ...]) -> None:
         self._mailbox.tell(Census(model, capacity, running))

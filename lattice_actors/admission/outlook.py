@@ -64,7 +64,8 @@ class Outlook(Generic[K]):
     def predict(self, facts: Facts, now: float) -> Prediction:
         """Predict for a newcomer with these *facts*."""
         home = self.homes.get(facts.model) or Residence(facts.model, Line(self.limits.ageing_s))
-        if home.fits(facts) and not self._is_full() and not self._is_blocked(home):
+        full = self._is_full() or self.group_is_full(home)
+        if home.fits(facts) and not full and not self._is_blocked(home):
             return Prediction(facts.klass, 0, 0.0)
         line = home.line.copy()
         # Any ticket will do: the copy is only ranked.
@@ -90,9 +91,13 @@ class Outlook(Generic[K]):
         )
         starts = self._after_a_swap(home, starts, now)
         if self.limits.streams_total:
-            starts = [
-                max(pair) for pair in zip(starts, self._house_starts(home, order, now), strict=True)
-            ]
+            house = self._starts_among(self.homes, self.limits.streams_total, home, order, now)
+            starts = [max(pair) for pair in zip(starts, house, strict=True)]
+        if home.capacity is not None and home.capacity.group_slots:
+            group = self._starts_among(
+                self._group_of(home), home.capacity.group_slots, home, order, now
+            )
+            starts = [max(pair) for pair in zip(starts, group, strict=True)]
         return list(zip(order, starts, strict=True))
 
     def next_start_in(self, now: float) -> float:
@@ -125,8 +130,30 @@ class Outlook(Generic[K]):
             )
             for swap in self.swaps.values()
         ]
-        models = {model: _model_view(home) for model, home in self.homes.items()}
+        models = {
+            model: _model_view(home, self._load_of(home)) for model, home in self.homes.items()
+        }
         return QueueView(tuple(waiting), models, tuple(swaps), rebuilding)
+
+    def group_is_full(self, home: Residence[K]) -> bool:
+        """Whether the server of *home* runs as many streams, of all its models, as it may."""
+        slots = home.capacity.group_slots if home.capacity is not None else 0
+        return 0 < slots <= sum(len(one.streams) for one in self._group_of(home).values())
+
+    def _group_of(self, home: Residence[K]) -> Mapping[str, Residence[K]]:
+        """The models that share slots with *home*, itself included."""
+        group = home.capacity.group if home.capacity is not None else ""
+        if not group:
+            return {home.model: home}
+        return {
+            model: other
+            for model, other in self.homes.items()
+            if other.capacity is not None and other.capacity.group == group
+        }
+
+    def _load_of(self, home: Residence[K]) -> float:
+        streams = sum(len(one.streams) + len(one.line) for one in self._group_of(home).values())
+        return streams / (home.capacity.weight if home.capacity is not None else 1.0)
 
     def _is_full(self) -> bool:
         running = sum(len(home.streams) for home in self.homes.values())
@@ -186,25 +213,30 @@ class Outlook(Generic[K]):
             away = [start + turn_s if start > due_in else start for start in away]
         return away
 
-    def _house_starts(self, home: Residence[K], order: list[Waiter[K]], now: float) -> list[float]:
-        """When *order* would start on *home* if only the cap on all streams counted."""
-        lines = {other.model: other.line.ranking() for other in self.homes.values()}
+    def _starts_among(
+        self,
+        homes: Mapping[str, Residence[K]],
+        slots: int,
+        home: Residence[K],
+        order: list[Waiter[K]],
+        now: float,
+    ) -> list[float]:
+        """When *order* would start on *home* if only a cap on all streams of *homes* counted."""
+        lines = {other.model: other.line.ranking() for other in homes.values()}
         lines[home.model] = order
         ahead = [
             (waiter.level, place, other.last_turn, other is home, waiter.facts)
-            for other in (*(h for h in self.homes.values() if h is not home), home)
+            for other in (*(h for h in homes.values() if h is not home), home)
             if other is home or other.phase is Phase.READY
             for place, waiter in enumerate(lines[other.model])
         ]
         ahead.sort(key=lambda entry: entry[:3])  # models take turns, the least recent one first
         running = [
             (stream.facts, now - stream.since)
-            for other in self.homes.values()
+            for other in homes.values()
             for stream in other.streams.values()
         ]
-        starts = self.forecast.starts_s(
-            self.limits.streams_total, running, [entry[4] for entry in ahead]
-        )
+        starts = self.forecast.starts_s(slots, running, [entry[4] for entry in ahead])
         return [start for start, entry in zip(starts, ahead, strict=True) if entry[3]]
 
 
@@ -212,7 +244,7 @@ def _rest_s(load_s: float, elapsed_s: float) -> float:
     return max(load_s - elapsed_s, MIN_REMAINING_FRACTION * load_s)
 
 
-def _model_view(home: Residence[K]) -> ModelView:
+def _model_view(home: Residence[K], load: float) -> ModelView:
     leaving = sum(stream.leaving for stream in home.streams.values())
     return ModelView(
         phase=home.phase,
@@ -221,4 +253,5 @@ def _model_view(home: Residence[K]) -> ModelView:
         waiting=len(home.line),
         slots=home.capacity.slots if home.capacity else None,
         promised=len(home.held),
+        load=load,
     )

@@ -217,9 +217,19 @@ class AdmissionQueue(Generic[K]):
         return self._settle(now)
 
     def failed(
-        self, model: str, code: str, message: str, retry_after_s: float | None, now: float
+        self,
+        model: str,
+        code: str,
+        message: str,
+        retry_after_s: float | None,
+        now: float,
+        *,
+        streams_run: bool = False,
     ) -> list[Verdict[K]]:
-        """*model* cannot be had now: everybody who waits for it is refused with this."""
+        """*model* cannot be had now: everybody who waits for it is refused with this.
+
+        With *streams_run* what was granted goes on: it ends, or is cancelled, as ever.
+        """
         home = self._home(model)
         if retry_after_s is not None:
             retry_after_s = max(MIN_RETRY_AFTER_S, retry_after_s)
@@ -228,7 +238,7 @@ class AdmissionQueue(Generic[K]):
             self._forget_waiter(waiter.ticket)
             facts = self._refusals().queue_facts(waiter, now)
             verdicts.append(Refused(waiter.ticket, code, message, retry_after_s, facts))
-        self._clear(home, now)
+        self._clear(home, now, streams_run=streams_run)
         return verdicts + self._settle(now)
 
     def make_room(self, for_model: str, victims: Sequence[str], now: float) -> list[Verdict[K]]:
@@ -359,7 +369,9 @@ class AdmissionQueue(Generic[K]):
             offers = [
                 (level, home.last_turn, home.model)
                 for home in self._homes.values()
-                if len(home.line) and (level := home.line.level_of_next(home.fits)) is not None
+                if len(home.line)
+                and (level := home.line.level_of_next(home.fits)) is not None
+                and not self._outlook().group_is_full(home)
             ]
             if not offers:
                 break
@@ -456,9 +468,9 @@ class AdmissionQueue(Generic[K]):
             verdicts.append(Cancel(ticket))
         return verdicts
 
-    def _clear(self, home: Residence[K], now: float) -> None:
+    def _clear(self, home: Residence[K], now: float, *, streams_run: bool = False) -> None:
         """Forget all that was in memory: the model's streams can only be over."""
-        for ticket in list(home.streams):
+        for ticket in () if streams_run else list(home.streams):
             self._forget_stream(ticket)
         if home.phase is not Phase.COLD:
             home.move(Phase.COLD, now)

@@ -85,6 +85,9 @@ class Capacity:
     kv_bytes_per_token: int  # 0: not known
     kv_budget_bytes: int  # 0: not limited
     context_tokens: int | None = None  # prompt + answer; None: not known
+    group: str = ""  # models of one server share `group_slots`; "": it shares with nobody
+    group_slots: int = 0  # streams of all models of the group; 0 = no cap
+    weight: float = 1.0  # of the group's server among those that have the same model
 
     @property
     def longest_tokens(self) -> float:
@@ -193,6 +196,7 @@ class ModelView:
     waiting: int
     slots: int | None  # None: not known
     promised: int = 0  # places kept for tickets of swarms that may not be granted yet
+    load: float = 0.0  # running and waiting, of its whole group, by weight
 
 
 @attrs.frozen

@@ -17,8 +17,11 @@ TIE_BREAKS = (
     "is resident",
     "is idle",
     "has the shorter predicted wait",
+    "is on a server with less to do",
     "comes first in the inventory",
+    "is the replica whose turn it is",
 )
+Rank = tuple[bool, bool, bool, float, float, int, int]
 
 
 @attrs.frozen
@@ -27,7 +30,7 @@ class Match:
 
     index: int  # of the candidate
     group: int
-    rank: tuple[bool, bool, bool, float, int]  # inside the group, as in TIE_BREAKS
+    rank: Rank  # inside the group, as in TIE_BREAKS
 
 
 @attrs.define(slots=False)
@@ -43,8 +46,21 @@ class Preferences:
         return tuple(fold(candidate.id) for candidate in self.candidates)
 
     @cached_property
+    def own_names(self) -> tuple[str, ...]:
+        """The names without the servers: what a part of a name is looked for in."""
+        return tuple(fold(candidate.name or candidate.id) for candidate in self.candidates)
+
+    @cached_property
+    def replicas(self) -> dict[str, list[int]]:
+        """The candidates by the name they share."""
+        found: dict[str, list[int]] = {}
+        for index, name in enumerate(self.own_names):
+            found.setdefault(name, []).append(index)
+        return found
+
+    @cached_property
     def known(self) -> frozenset[str]:
-        return frozenset(self.names)
+        return frozenset((*self.names, *self.own_names))
 
     @cached_property
     def spec(self) -> Spec:
@@ -88,10 +104,10 @@ class Preferences:
             case Plain():
                 if entry.text in self.known:
                     return self._exact(entry, pool)
-                return self._by_id(scope, lambda name: contains(entry.text, name))
+                return self._by_part(scope, entry.text, lambda name: contains(entry.text, name))
             case Pattern():
                 text = "".join(entry.parts)
-                found = self._by_id(scope, lambda name: in_order(entry.parts, name))
+                found = self._by_part(scope, text, lambda name: in_order(entry.parts, name))
                 return [*self._exact(Plain(text, text), pool), *found] if text else []
             case Role():
                 return self._of_role(entry.name, scope)
@@ -101,15 +117,28 @@ class Preferences:
     def _exact(self, entry: Plain, pool: Sequence[int]) -> list[list[int]]:
         same = [index for index in pool if self.names[index] == entry.text]
         written = [index for index in same if self.candidates[index].id == entry.raw]
-        return [group for group in (written or same,) if group]
+        # Not in one group with the ids: a busy local model must not send a prompt elsewhere.
+        named = [i for i in pool if self.own_names[i] == entry.text and i not in same]
+        return [group for group in (written or same, named) if group]
 
-    def _by_id(self, scope: Sequence[int], fits: Callable[[str], bool]) -> list[list[int]]:
-        """One group for each id that fits (its replicas), the built-in model last."""
-        groups: dict[tuple[bool, str], list[int]] = {}
+    def _by_part(
+        self, scope: Sequence[int], text: str, fits: Callable[[str], bool]
+    ) -> list[list[int]]:
+        """Those whose name has the part; a part with a slash may name the server as well."""
+        whole = "/" in text
+        return self._where(
+            scope,
+            lambda i: fits(self.own_names[i]) or (whole and fits(self.names[i])),
+        )
+
+    def _where(self, scope: Sequence[int], fits: Callable[[int], bool]) -> list[list[int]]:
+        """One group for each name that fits (its replicas), the built-in model last."""
+        groups: dict[tuple[bool, str, bool], list[int]] = {}
         for index in scope:
-            if fits(self.names[index]):
-                candidate = self.candidates[index]
-                groups.setdefault((candidate.builtin, candidate.id), []).append(index)
+            if fits(index):
+                one = self.candidates[index]
+                key = (one.builtin, one.name or one.id, one.locality == "local")
+                groups.setdefault(key, []).append(index)
         return [groups[key] for key in sorted(groups, key=lambda key: key[0])]
 
     def _of_role(self, name: str, scope: Sequence[int]) -> Iterable[list[int]]:
@@ -127,7 +156,7 @@ class Preferences:
     def _by_closeness(self, text: str, scope: Sequence[int]) -> list[list[int]]:
         groups: dict[int, list[int]] = {}
         for index in scope:
-            near = closeness(text, self.names[index])
+            near = closeness(text, self.own_names[index])
             if near is not None:
                 groups.setdefault(near, []).append(index)
         return [groups[near] for near in sorted(groups)]
@@ -136,14 +165,17 @@ class Preferences:
         # The caller named none of these: a wish such as fast also passes over exact ids here.
         for entry in (*self.active_default(), Role("default")):
             yield from self._groups(entry, scope, scope)
-        yield from self._by_id(scope, lambda name: True)
+        yield from self._where(scope, lambda index: True)
 
-    def _rank(self, index: int) -> tuple[bool, bool, bool, float, int]:
+    def _rank(self, index: int) -> Rank:
         candidate = self.candidates[index]
+        replicas = self.replicas[self.own_names[index]]
         return (
             candidate.id != self.ask.sticky,
             not candidate.resident,
             not candidate.idle,
             candidate.predicted_wait_s,
-            index,
+            candidate.load,
+            replicas[0],
+            (replicas.index(index) - self.ask.turn) % len(replicas),
         )

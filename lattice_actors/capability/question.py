@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-from lattice_actors.catalog.entry import Kind
+from lattice_actors.catalog.entry import Kind, Standing
 
 from .hints import Hints
 from .profiles import Profile
@@ -32,6 +32,9 @@ class Candidate:
     unavailable: str | None = None  # why it cannot answer now: quarantined, broken, ejected
     retry_after_s: float | None = None  # when `unavailable` may be over
     builtin: bool = False  # comes with the project: after all models of the user
+    name: str = ""  # without the server it is on: replicas share it; "": the same as the id
+    standing: Standing = Standing.OPEN
+    load: float = 0.0  # what its server has to do
 
 
 @attrs.frozen
@@ -55,6 +58,8 @@ class Ask:
     bound: Bound = "any"
     sticky: str | None = None  # the model that answered this conversation before
     allow_fallback: bool = True  # False inside swarms
+    avoid: frozenset[str] = frozenset()  # ids that have just failed this request
+    turn: int = 0  # counts requests, so that replicas with nothing to do take turns
     kind: Kind = Kind.CHAT
 
 

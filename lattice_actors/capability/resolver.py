@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
+from lattice_actors.catalog.entry import Standing
+
 from .preference import TIE_BREAKS, Match, Preferences
 from .question import (
     Ask,
@@ -26,7 +28,7 @@ from .question import (
     Rules,
 )
 from .spec import Plain, Role
-from .words import fold
+from .words import contains, fold
 
 __all__ = [
     "Ask",
@@ -42,6 +44,7 @@ __all__ = [
 
 FAST_MEMORY_GB = 10.0  # up to here a model counts as fast, whatever its profile says
 SPEC_SHOWN = 200  # characters of a spec that are repeated to the caller
+STRICT = "STRICT_LOADED_MODELS"  # contract 8: the word in an error
 _COMPARED = 64  # characters of a spec that are compared with ids to find the nearest
 
 
@@ -96,6 +99,8 @@ class _Question:
         ask = self.ask
         if one.kind is not ask.kind:
             return f"kind={ask.kind.value}", f"is for {one.kind.value}, not for {ask.kind.value}"
+        if one.standing is Standing.CLOSED:
+            return STRICT, "is not loaded, and only loaded models may be chosen"
         if ask.bound == "local-only" and one.locality != "local":
             return "locality=local-only", f"is {one.locality}, and only local models are allowed"
         if ask.hints.needs_vision and not one.profile.supports_vision:
@@ -123,16 +128,34 @@ class _Question:
     def _matches(self) -> list[Match]:
         entries = self.preferences.spec.entries
         found: dict[int, Match] = {}
-        for scope in (*self._soft_scopes(), self.pool):
-            offset = len(found) * (len(self.candidates) + 1)  # groups of two scopes never meet
-            for match in self.preferences.order(entries, scope, self.pool):
-                found.setdefault(match.index, attrs.evolve(match, group=match.group + offset))
+        for pool in self._pools():
+            for scope in (*self._soft_scopes(), self.pool):
+                offset = len(found) * (len(self.candidates) + 1)  # groups of two scopes never meet
+                here = [index for index in scope if index in pool]
+                for match in self.preferences.order(entries, here, [*pool]):
+                    found.setdefault(match.index, attrs.evolve(match, group=match.group + offset))
         return list(found.values())
+
+    def _pools(self) -> list[dict[int, None]]:
+        """The pool, and in front of it the part of it that no server has to load first."""
+        awake = [i for i in self.pool if self.candidates[i].standing is not Standing.ASLEEP]
+        parts = [self.pool] if len(awake) in (0, len(self.pool)) else [awake, self.pool]
+        return [dict.fromkeys(part) for part in parts]
 
     def _in_order(self, scope: list[int]) -> list[Match]:
         """All of *scope* in inventory order, the built-in model last."""
-        order = sorted(scope, key=lambda index: (self.candidates[index].builtin, index))
-        return [Match(index, at, (True, True, True, 0.0, index)) for at, index in enumerate(order)]
+        order = sorted(
+            scope,
+            key=lambda index: (
+                self.candidates[index].standing is Standing.ASLEEP,
+                self.candidates[index].builtin,
+                index,
+            ),
+        )
+        return [
+            Match(index, at, (True, True, True, 0.0, 0.0, index, 0))
+            for at, index in enumerate(order)
+        ]
 
     def _first_available(self, matches: Sequence[Match]) -> Match | None:
         can = (one for one in matches if self.candidates[one.index].unavailable is None)
@@ -169,6 +192,8 @@ class _Question:
             for index, (constraint, _) in self.limits.items():
                 if self.preferences.names[index] == entry.text:
                     return f"excluded by {constraint}"
+                if constraint == STRICT and contains(entry.text, self.preferences.own_names[index]):
+                    return f"not loaded, and excluded by {STRICT}"
         return "not present"
 
     def _miss(self) -> NoRoute:

@@ -1,8 +1,8 @@
 """The catalog actor: what exists, the server's rules about it, and who answered whom.
 
 A scan runs in a thread and tells its own actor; the mailbox is served meanwhile. Asks that come
-before the first scan has ended wait for it, so nobody sees a catalog that is only empty because
-it is young.
+before the first scan has ended, or before each other server was asked once, wait for it, so
+nobody sees a catalog that is only empty because it is young.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lattice_actors.mailbox import Mailbox, Reply
 
 from .entry import Kind, ModelEntry, Snapshot
 from .stickiness import Stickiness
-from .world import Diff, Runtime, World, difference
+from .world import Diff, Runtime, World, difference, merged
 
 M = TypeVar("M", bound="Look | Rescan | SetDefault")
 T = TypeVar("T")
@@ -81,7 +81,15 @@ class Scanned:
     result: Snapshot | Exception
 
 
-Message: TypeAlias = Look | Rescan | SetDefault | Remember | Scanned
+@attrs.frozen
+class Offered:
+    """An upstream tells what it has; () where it could not be asked yet."""
+
+    upstream: str
+    models: tuple[ModelEntry, ...]
+
+
+Message: TypeAlias = Look | Rescan | SetDefault | Remember | Scanned | Offered
 
 
 @attrs.frozen
@@ -124,6 +132,10 @@ class CatalogHandle:
         """Note that *model* answers; *conversation* is `ConversationKeys.remember`."""
         self._mailbox.tell(Remember(conversation, model))
 
+    def offered(self, upstream: str, models: tuple[ModelEntry, ...]) -> None:
+        """Note what *upstream* has now; instead of what it had."""
+        self._mailbox.tell(Offered(upstream, models))
+
     async def _repeat(self, message: Callable[[], M], reply: Callable[[M], Reply[T]]) -> T:
         while True:
             asked = message()
@@ -140,7 +152,10 @@ class CatalogHandle:
 class CatalogMemory:
     """What must outlive an incarnation; pass the same one to each of them."""
 
-    snapshot: Snapshot | None = None  # None: never scanned
+    snapshot: Snapshot | None = None  # of this machine; None: never scanned
+    remote: dict[str, tuple[ModelEntry, ...]] = attrs.field(
+        factory=dict[str, tuple[ModelEntry, ...]]
+    )  # by upstream; one that is missing was not asked yet
     runtime_default: str | None = None
     stickiness: Stickiness = attrs.field(factory=Stickiness)
 
@@ -160,7 +175,9 @@ class CatalogActor:
     _builtin: ModelEntry | None = None
     _force_builtin: bool = False
     _on_change: Callable[[Snapshot], None] = attrs.field(default=lambda snapshot: None)
+    _upstreams: tuple[str, ...] = ()  # in the order of their models
     _memory: CatalogMemory = attrs.field(factory=CatalogMemory)
+    _all: Snapshot = attrs.field(init=False, factory=Snapshot)  # with the upstreams' models
     _profile_of: dict[str, Profile] = attrs.field(init=False, factory=dict[str, Profile])
     _threads: trio.CapacityLimiter = attrs.field(
         init=False, factory=lambda: trio.CapacityLimiter(1)
@@ -187,6 +204,10 @@ class CatalogActor:
                         self._memory.stickiness.remember(
                             message.key, message.model, trio.current_time()
                         )
+                    case Offered(upstream, models):
+                        self._memory.remote[upstream] = models
+                        self._merge()
+                        self._answer_early()
                     case Scanned():
                         self._on_scanned(message.result)
                         if self._next:
@@ -197,7 +218,7 @@ class CatalogActor:
                         assert_never(message)
 
     def _answer(self, message: Look | SetDefault) -> None:
-        if self._memory.snapshot is None:
+        if self._is_young:
             if len(self._early) < self._mailbox.limit:
                 self._early.append(message)
             else:
@@ -212,12 +233,11 @@ class CatalogActor:
                 message.reply.send(self._meaning(model) if model else None)
 
     def _world(self, key: str | None) -> World:
-        assert self._memory.snapshot is not None
         sticky = None
         if key is not None:
             sticky = self._memory.stickiness.look_up(key, trio.current_time())
         rules = attrs.evolve(self._rules, runtime_default=self._memory.runtime_default)
-        return World(self._memory.snapshot, rules, self._profile_of, sticky)
+        return World(self._all, rules, self._profile_of, sticky)
 
     def _meaning(self, default: str) -> str | None:
         candidates = self._world(None).candidates(lambda entry: Runtime())
@@ -262,15 +282,29 @@ class CatalogActor:
             for rescan in self._served:
                 rescan.reply.send(difference(before or Snapshot(), after))
         self._served = []
+        self._answer_early()
+
+    @property
+    def _is_young(self) -> bool:
+        asked = self._memory.remote
+        return self._memory.snapshot is None or any(name not in asked for name in self._upstreams)
+
+    def _answer_early(self) -> None:
         early, self._early = self._early, []
         for message in early:
             self._answer(message)
 
     def _take(self, snapshot: Snapshot) -> Snapshot:
         self._memory.snapshot = snapshot
-        self._profile_of = {entry.id: self._profiles.of(entry) for entry in snapshot.models}
+        self._merge()
         self._on_change(snapshot)
         return snapshot
+
+    def _merge(self) -> None:
+        """Put what this machine and the upstreams have into one inventory."""
+        remote = {name: self._memory.remote.get(name, ()) for name in self._upstreams}
+        self._all = merged(self._memory.snapshot or Snapshot(), remote)
+        self._profile_of = {entry.id: self._profiles.of(entry) for entry in self._all.models}
 
     def _with_builtin(self, snapshot: Snapshot) -> Snapshot:
         """Offer the built-in model, last, where there is nothing else or it was asked for."""

@@ -15,13 +15,21 @@ class Kind(enum.Enum):
     EMBEDDING = "embedding"
 
 
+class Standing(enum.Enum):
+    """How a model on another server takes part in a choice (LM Studio: what it has loaded)."""
+
+    OPEN = "open"
+    ASLEEP = "asleep"  # its server would have to load it: all that need no such load go first
+    CLOSED = "closed"  # only loaded models may be chosen, and it is none
+
+
 @attrs.frozen
 class ModelEntry:
     """A model that can be asked. `id` is what clients see, unique in a snapshot."""
 
     id: str
     kind: Kind = Kind.CHAT
-    backend: str = "mlx"  # "mlx", later the name of an upstream, or "anthropic"
+    backend: str = "mlx"  # "mlx", the name of an upstream, or "anthropic"
     path: Path | None = None  # the model directory, for "mlx"
     created: int = 0  # Unix time, seconds: when the directory was last changed
     weights_bytes: int = 0  # from the safetensors headers
@@ -30,6 +38,8 @@ class ModelEntry:
     has_vision: bool = False  # its config has a vision tower (local MLX answers text only)
     has_chat_template: bool = True  # False: a base model, completes text but has no turns
     builtin: bool = False  # the SmolLM2 that comes with the project: never preferred
+    name: str = ""  # of an upstream's model: what it is called there; replicas share it
+    standing: Standing = Standing.OPEN
 
 
 @attrs.frozen

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import attrs
 
 from lattice_actors.capability.profiles import Profile
 from lattice_actors.capability.question import Candidate, Locality, Rules
 
-from .entry import ModelEntry, Snapshot
+from .entry import ModelEntry, Snapshot, Unusable
 
 # Backends that are not named here are other servers.
 _LOCALITY: Mapping[str, Locality] = {"mlx": "local", "anthropic": "cloud"}
@@ -33,6 +34,7 @@ class Runtime:
     predicted_wait_s: float = 0.0
     unavailable: str | None = None
     retry_after_s: float | None = None
+    load: float = 0.0
 
 
 @attrs.frozen
@@ -54,10 +56,32 @@ class World:
                 kind=entry.kind,
                 locality=_LOCALITY.get(entry.backend, "remote"),
                 builtin=entry.builtin,
+                name=entry.name,
+                standing=entry.standing,
                 **attrs.asdict(runtime(entry)),
             )
             for entry in self.snapshot.models
         )
+
+
+def merged(here: Snapshot, remote: Mapping[str, Sequence[ModelEntry]]) -> Snapshot:
+    """Return the inventory of all: this machine's models, the upstreams', the built-in one.
+
+    *remote* is by upstream. What begins with the name of one is its own: a model directory of
+    such a name cannot be told from its models, and is unusable.
+    """
+    hidden = {entry for entry in here.models if entry.id.partition("/")[0] in remote}
+    own = [entry for entry in here.models if not entry.builtin and entry not in hidden]
+    builtin = [entry for entry in here.models if entry.builtin and entry not in hidden]
+    theirs = [entry for models in remote.values() for entry in models]
+    unusable = [
+        Unusable(entry.id, entry.path or Path(), "an upstream has the name it begins with")
+        for entry in here.models
+        if entry in hidden
+    ]
+    return attrs.evolve(
+        here, models=(*own, *theirs, *builtin), unusable=(*here.unusable, *unusable)
+    )
 
 
 def difference(before: Snapshot, after: Snapshot) -> Diff:

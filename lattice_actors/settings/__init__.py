@@ -5,9 +5,12 @@ from .fields import Kind, Setting
 from .predecessor import NO_EFFECT
 from .reading import Effective, SettingsError, SettingsFile, read
 from .tiers import TIERS
+from .upstreams import KEYS, LM_STUDIO, UpstreamTable
 from .values import Raw
 
 __all__ = [
+    "KEYS",
+    "LM_STUDIO",
     "NO_EFFECT",
     "SETTINGS",
     "TIERS",
@@ -18,6 +21,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "SettingsFile",
+    "UpstreamTable",
     "grouped",
     "read",
 ]

@@ -21,16 +21,20 @@ from .fields import (
     names,
     number,
     optional_choice,
+    optional_loaded_policy,
     optional_names,
     optional_path,
     optional_text,
+    optional_url,
     path,
+    servers,
     setting_of,
     size,
     switch,
     text,
     whole,
 )
+from .upstreams import UpstreamTable
 
 MIB = 1024 * 1024
 
@@ -317,6 +321,35 @@ class Settings:
         aliases=("SWARM_FANOUT_TIMEOUT",),
     )
 
+    # --- other servers ----------------------------------------------------------------------
+
+    upstream: tuple[UpstreamTable, ...] = servers(
+        "Other OpenAI-compatible servers. In the file: tables [[upstream]], see below.",
+    )
+    upstream_refresh_s: float = number(
+        30.0,
+        "How often other servers are asked which models they have.",
+        unit="s",
+        least=1.0,
+        aliases=("MODEL_LIST_TTL",),
+    )
+    lm_studio_url: str | None = optional_url(
+        "Address of an LM Studio: the upstream lmstudio. Without a model_root only its models "
+        "are offered.",
+        aliases=("LM_STUDIO_URL",),
+    )
+    prefer_loaded_models: str | None = optional_loaded_policy(
+        "Of LM Studio's models: strict, only loaded ones can be chosen while there are any; "
+        "prefer (1), loaded ones go first; ignore (0).",
+        aliases=("PREFER_LOADED_MODELS",),
+        shown_default="strict",
+    )
+    lm_studio_model_streams: int = whole(
+        1,
+        "Answers at once of one model of lm_studio_url. 0: no limit.",
+        aliases=("LM_STUDIO_PER_MODEL_INFLIGHT_CAP",),
+    )
+
     # --- engine -----------------------------------------------------------------------------
 
     prefill_step_tokens: int = whole(
@@ -377,6 +410,7 @@ GROUPS: Mapping[str, str] = {
     "default_max_tokens": "Answers",
     "max_streams_per_model": "Queue",
     "swarm_chat": "Swarms",
+    "upstream": "Other servers",
     "prefill_step_tokens": "Engine",
     "profile": "Server",
 }

@@ -14,6 +14,7 @@ from typing import Any, TypedDict, Unpack, cast
 
 import attrs
 
+from .upstreams import UpstreamTable, read_loaded_policy, read_upstreams, read_url
 from .values import (
     Raw,
     Reader,
@@ -44,6 +45,8 @@ class Kind(enum.Enum):
     NAMED_LISTS = "lists by name"
     PATH = "path"
     CHOICE = "choice"
+    URL = "address"
+    SERVERS = "NAME=URL list"
 
 
 @attrs.frozen
@@ -84,7 +87,7 @@ class Setting:
         if self.kind is Kind.NAMED_LISTS and isinstance(value, tuple):
             return json.dumps({name: list(entries) for name, entries in value})
         if isinstance(value, tuple):
-            return ",".join(value)
+            return ",".join(map(str, value))
         if isinstance(value, float):
             return f"{value:g}"
         return str(value)
@@ -220,6 +223,24 @@ def optional_choice(choices: tuple[str, ...], about: str, **options: Unpack[Opti
     """Make a field that is one of some words, or missing."""
     read = _or_none(choice_reader(choices))
     return cast("str | None", _field(None, about, Kind.CHOICE, read, options, choices))
+
+
+def servers(about: str, **options: Unpack[Options]) -> tuple[UpstreamTable, ...]:
+    """Make a field of other servers, none by default."""
+    made = _field((), about, Kind.SERVERS, read_upstreams, options)
+    return cast("tuple[UpstreamTable, ...]", made)
+
+
+def optional_loaded_policy(about: str, **options: Unpack[Options]) -> str | None:
+    """Make a field of what it matters that a model is loaded, or missing."""
+    words = ("strict", "prefer", "ignore")
+    made = _field(None, about, Kind.CHOICE, _or_none(read_loaded_policy), options, words)
+    return cast("str | None", made)
+
+
+def optional_url(about: str, **options: Unpack[Options]) -> str | None:
+    """Make a field of the address of a server, or missing."""
+    return cast("str | None", _field(None, about, Kind.URL, _or_none(read_url), options))
 
 
 def _or_none(reader: Reader) -> Reader:

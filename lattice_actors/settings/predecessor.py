@@ -15,7 +15,7 @@ _GROUPS: Mapping[str, str] = {
     "the server never asks questions at start": """
         MLX_SKIP_STARTUP_MODEL_PROMPT MLX_SKIP_STARTUP_ROOT_PROMPT""",
     "requests are tasks, not threads of a pool": "MAX_WORKERS",
-    "LiteLLM is not used": """
+    "litellm/<model> goes to the upstream that is named litellm, and nothing else to LiteLLM": """
         USE_LITELLM_FOR_ANTHROPIC ENABLE_LITELLM_PREFIX_ROUTING LITELLM_TIMEOUT_SECONDS""",
     _LATER + "models are not downloaded": "MLX_GRAB_CACHE",
     _LATER + "the dashboard": """
@@ -23,8 +23,6 @@ _GROUPS: Mapping[str, str] = {
         MLX_DASHBOARD_MAX_ERROR_CHARS MLX_DASHBOARD_MAX_PROMPT_CHARS
         MLX_DASHBOARD_CAPTURE_PROMPTS""",
     "swarms stream as their models do": "SWARM_STREAM_CHUNK_CHARS",
-    _LATER + "other servers as backends": """
-        LM_STUDIO_URL MODEL_LIST_TTL PREFER_LOADED_MODELS LM_STUDIO_PER_MODEL_INFLIGHT_CAP""",
     _LATER + "models in the cloud": """
         ANTHROPIC_API_KEY ANTHROPIC_BASE_URL ANTHROPIC_MODEL ANTHROPIC_VERSION
         ANTHROPIC_AUTO_ROUTE BIG_TASK_MIN_WORDS BIG_TASK_MIN_CHARS BIG_TASK_MIN_BULLETS

@@ -20,6 +20,7 @@ from .definition import SETTINGS, Settings, default_cache_dir
 from .fields import Kind, Setting
 from .predecessor import NO_EFFECT
 from .tiers import TIERS
+from .upstreams import LM_STUDIO
 from .values import Raw, WrongValue
 
 # Variables of the scripts that share the prefix and are no settings.
@@ -87,6 +88,13 @@ def read(
     values.setdefault("cache_dir", default_cache_dir(environ))
     settings = Settings(**cast("dict[str, Any]", values))  # each value came from its own reader
     settings = _reconcile(settings, origins)
+    if any(table.said["name"] == LM_STUDIO for table in settings.upstream) and (
+        settings.lm_studio_url is not None
+    ):
+        raise SettingsError(
+            f"{origins['upstream']} names an upstream {LM_STUDIO}, and so does "
+            f"{origins['lm_studio_url']}"
+        )
     return Effective(
         settings,
         {name: origins[name] for name in SETTINGS},
@@ -183,6 +191,11 @@ def _warnings(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
     for name in sorted(environ):
         if name.startswith("LATTICE_") and name not in variables | NOT_SETTINGS:
             yield f"{name} is not a setting{_guess(name, variables)}"
+    if settings.lm_studio_url is not None and settings.prefer_loaded_models is None:
+        yield (
+            "PREFER_LOADED_MODELS is not set, so only models that LM Studio has loaded can be "
+            "chosen while there are any (strict); set it to strict, 1 or 0"
+        )
     if settings.extra_placeholder_models is None and any(
         name.startswith(("MLX_", "MIDDLE_LAYER_")) for name in environ
     ):

@@ -17,6 +17,7 @@ from lattice_actors.settings import (
     Settings,
     SettingsError,
     SettingsFile,
+    UpstreamTable,
     grouped,
     read,
 )
@@ -63,6 +64,11 @@ TEXTS: dict[Kind, tuple[tuple[str, object], tuple[str, object]]] = {
     Kind.NAMED_LISTS: (
         ('{"a": ["b", "c"]}', (("a", ("b", "c")),)),
         ('{"x": "y,z"}', (("x", ("y", "z")),)),
+    ),
+    Kind.URL: (("http://x/v1/", "http://x"), ("https://y:1", "https://y:1")),
+    Kind.SERVERS: (
+        ("a=http://x", (UpstreamTable({"name": "a", "url": "http://x"}),)),
+        ("b=http://y", (UpstreamTable({"name": "b", "url": "http://y"}),)),
     ),
     Kind.PATH: (("/models", Path("/models")), ("here", Path("here"))),
 }
@@ -375,3 +381,95 @@ def test_a_preset_that_cannot_be_read_says_why(text: str, reason: str) -> None:
         read({"swarm_presets": text}, {})
 
     assert str(error.value) == f"--swarm-presets {reason}"
+
+
+# --- other servers --------------------------------------------------------------------------------
+
+
+def tables(text: str) -> tuple[UpstreamTable, ...]:
+    return read({}, {}, SettingsFile(Path("lattice.toml"), text)).settings.upstream
+
+
+def test_servers_are_named_in_three_ways() -> None:
+    flagged = read({"upstream": ["a=http://x:1/v1/", "b=https://y"]}, {}).settings.upstream
+    by_variable = read({}, {"LATTICE_UPSTREAM": "a=http://x:1,b=https://y/"}).settings.upstream
+    by_file = tables(
+        '[[upstream]]\nname="a"\nurl="http://x:1"\n[[upstream]]\nname="b"\nurl="https://y"'
+    )
+
+    assert flagged == by_variable == by_file
+    assert [str(table) for table in by_file] == ["a=http://x:1", "b=https://y"]
+
+
+def test_all_keys_of_a_table_reach_the_plan() -> None:
+    (table,) = tables(
+        '[[upstream]]\nname="gpu"\nurl="http://x"\napi_key_env="KEY"\nmodels=["a*"]\n'
+        'concurrency=4\nmodel_concurrency=2\npolicy=1\nweight=2\nkind="lmstudio"\n'
+        "connect_timeout_s=1\nfirst_byte_timeout_s=2\nidle_timeout_s=3\nretries=0\n"
+    )
+    plan = table.plan(policy="strict", refresh_s=9.0)
+
+    assert (plan.concurrency, plan.model_concurrency, plan.weight, plan.retries) == (4, 2, 2.0, 0)
+    assert (plan.policy, plan.refresh_s, plan.models) == ("prefer", 9.0, ("a*",))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[[upstream]]\nname="a"', "has no url"),
+        ('[[upstream]]\nurl="http://x"', "has no name"),
+        ('[[upstream]]\nname="a"\nurl="x"', "url must be an address"),
+        ('[[upstream]]\nname="a"\nurl="ftp://x"', "url must be an address"),
+        ('[[upstream]]\nname="a"\nurl="http://x:99999"', "url must be an address"),
+        ('[[upstream]]\nname="a"\nurl="http://k:v@x"', "must not have a key"),
+        ('[[upstream]]\nname="a"\nurl="http://x?k=v"', "without ? and #"),
+        ('[[upstream]]\nname="A b"\nurl="http://x"', "lower-case"),
+        ('[[upstream]]\nname="mlx"\nurl="http://x"', "means something else"),
+        ('[[upstream]]\nname="a"\nurl="http://x"\nconcurency=1', "did you mean concurrency?"),
+        ('[[upstream]]\nname="a"\nurl="http://x"\nweight=0', "weight must be"),
+        ('[[upstream]]\nname="a"\nurl="http://x"\napi_key_env="sk-1"', "not a key"),
+        ('[[upstream]]\nname="a"\nurl="http://x"\npolicy="no!"', "policy must be"),
+        ('[[upstream]]\nname="a"\nurl="http://x"\n' * 2, "a twice"),
+        ('upstream=["a"]', "NAME=URL"),
+        ("upstream=5", "upstream"),
+    ],
+)
+def test_a_wrong_server_is_refused_in_one_line(text: str, said: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        tables(text)
+
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("word", "policy"),
+    [("strict", "strict"), ("only", "strict"), ("2", "strict"), ("1", "prefer"), ("off", "ignore")],
+)
+def test_the_predecessors_lm_studio_variables_are_understood(word: str, policy: str) -> None:
+    environ = {
+        "LM_STUDIO_URL": "http://127.0.0.1:1234/v1",
+        "PREFER_LOADED_MODELS": word,
+        "MODEL_LIST_TTL": "7",
+        "LM_STUDIO_PER_MODEL_INFLIGHT_CAP": "3",
+    }
+    effective = read({}, environ)
+
+    assert effective.settings.lm_studio_url == "http://127.0.0.1:1234"
+    assert effective.settings.prefer_loaded_models == policy
+    assert effective.settings.upstream_refresh_s == 7
+    assert effective.settings.lm_studio_model_streams == 3
+    assert effective.warnings == ()
+    assert "PREFER_LOADED_MODELS" in "".join(read({}, {"LM_STUDIO_URL": "http://x"}).warnings)
+
+
+def test_the_predecessors_litellm_variables_have_one_warning() -> None:
+    environ = {"LITELLM_TIMEOUT_SECONDS": "1", "ENABLE_LITELLM_PREFIX_ROUTING": "1"}
+    (warning,) = read({}, environ).warnings
+
+    assert "LITELLM_TIMEOUT_SECONDS" in warning
+
+
+def test_a_name_cannot_be_given_to_two_servers() -> None:
+    with pytest.raises(SettingsError, match="lmstudio"):
+        read({"upstream": ["lmstudio=http://x"]}, {"LM_STUDIO_URL": "http://y"})

@@ -22,6 +22,10 @@ from lattice_actors.settings import (
 )
 
 FILE_NAME = "lattice.toml"
+_FLAG_TYPES: Mapping[Kind, type] = {
+    Kind.SWITCH: bool,
+    Kind.SERVERS: list[str],  # written several times
+}
 
 
 def signature(extra: Iterable[inspect.Parameter] = ()) -> inspect.Signature:
@@ -38,7 +42,7 @@ def signature(extra: Iterable[inspect.Parameter] = ()) -> inspect.Signature:
         parameters += [
             flag(
                 setting.name,
-                bool if setting.kind is Kind.SWITCH else str,
+                _FLAG_TYPES.get(setting.kind, str),
                 _help(setting),
                 names=(setting.flag, *setting.flags),
                 group=group,
@@ -69,7 +73,7 @@ def flag(
         group=group,
         show=show,
         show_default=False,
-        negative=None if names else (),
+        negative=None if names and annotation is bool else (),
     )
     return inspect.Parameter(
         name,
@@ -92,7 +96,7 @@ def effective_settings(
     for settings in grouped().values():
         for setting in settings:
             written = values.get(setting.name)
-            if isinstance(written, str | bool):
+            if isinstance(written, str | bool | list):
                 flags[setting.name] = written
     config = values.get("config")
     return read(flags, environ, find_file(config if isinstance(config, str) else None, environ))

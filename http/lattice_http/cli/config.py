@@ -7,7 +7,19 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from lattice_actors.settings import NO_EFFECT, SETTINGS, TIERS, Effective, Kind, Setting, grouped
+import attrs
+
+from lattice_actors.remote.plan import UpstreamPlan
+from lattice_actors.settings import (
+    KEYS,
+    NO_EFFECT,
+    SETTINGS,
+    TIERS,
+    Effective,
+    Kind,
+    Setting,
+    grouped,
+)
 
 UNSET = "-"
 
@@ -36,6 +48,14 @@ cannot be read ends the program with one line that names it, and exit code 2.
 - size: bytes, or `8GB` (powers of 1000), or `8GiB` or `8G` (powers of 1024).
 - path: `~` is the home directory; in the file, a relative path starts at the file's folder.
 - An empty variable counts as not set, except for a comma list, where it is the empty list.
+"""
+
+_UPSTREAMS = """\
+## Keys of `[[upstream]]`
+
+One table in `lattice.toml` for each server ([upstreams.md](upstreams.md)). A flag or variable
+`NAME=URL` says the first two and leaves the others at their defaults. All sources but the first
+that names upstreams are passed over; `lm_studio_url` adds one in any case.
 """
 
 _TIERS = """\
@@ -96,6 +116,7 @@ def as_markdown() -> str:
     for heading, settings in grouped().items():
         rows = [_markdown_row(setting) for setting in settings if not setting.hidden]
         parts.append(f"## {heading}\n\n" + _table(("setting", "default", "meaning"), rows))
+    parts.append(_UPSTREAMS + "\n" + _table(("key", "default", "meaning"), _upstream_rows()))
     names = sorted({name for tier in TIERS.values() for name in tier})
     tiers = [[f"`{name}`", *(f"`{tier[name]}`" for tier in TIERS.values())] for name in names]
     parts.append(_TIERS + "\n" + _table(("setting", *TIERS), tiers))
@@ -110,6 +131,8 @@ def _without_effect(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _json_value(setting: Setting, value: object) -> object:
     if setting.secret:
+        return setting.show(value) or None
+    if setting.kind is Kind.SERVERS:
         return setting.show(value) or None
     return str(value) if isinstance(value, Path) else value
 
@@ -130,6 +153,22 @@ def _markdown_row(setting: Setting) -> list[str]:
         default,
         f"{setting.help}<br>{' '.join(written)}",
     ]
+
+
+def _upstream_rows() -> list[list[str]]:
+    defaults = {field.name: field.default for field in attrs.fields(UpstreamPlan)}
+    set_elsewhere = {"refresh_s": "upstream_refresh_s", "policy": "prefer_loaded_models"}
+    rows = []
+    for name, key in KEYS.items():
+        default = "" if key.needed else defaults[name]
+        if name in set_elsewhere:
+            shown = f"as `{set_elsewhere[name]}`"
+        elif default in ("", ()):
+            shown = "must be there" if key.needed else ""
+        else:
+            shown = f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
+        rows.append([f"`{name}`", shown, key.about])
+    return rows
 
 
 def _table(head: tuple[str, ...], rows: list[list[str]]) -> str:

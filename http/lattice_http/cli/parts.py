@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import attrs
@@ -17,9 +17,10 @@ from lattice_actors.capability.spec import placeholders
 from lattice_actors.catalog import discovery
 from lattice_actors.catalog.entry import ModelEntry, Snapshot, Unusable
 from lattice_actors.lattice import Budget, Inventory
+from lattice_actors.remote.plan import UpstreamPlan
 from lattice_actors.residency.engine_plan import EnginePlan
 from lattice_actors.residency.machine import engine_environment, memory_budget_bytes
-from lattice_actors.settings import Settings, SettingsError
+from lattice_actors.settings import LM_STUDIO, Settings, SettingsError, UpstreamTable
 from lattice_http.request_line import Sizes
 from lattice_http.security import SecurityPolicy
 from lattice_http.server import ServeOptions
@@ -28,6 +29,7 @@ from .arguments import configuration_directory
 
 log = structlog.get_logger(__name__)
 
+LM_STUDIO_FIRST_BYTE_S = 300.0  # it may have to load the model first
 PREFIX_CACHE_SHARE = 16  # one part in so many of the memory for models
 
 
@@ -36,7 +38,9 @@ def scanner(settings: Settings) -> Callable[[], Snapshot]:
     if settings.model is not None:
         model = settings.model
         return lambda: discovery.single(model, settings.display_name)
-    root = settings.model_root or discovery.default_root()
+    root = settings.model_root
+    if root is None and settings.lm_studio_url is None:  # else LM Studio has those models already
+        root = discovery.default_root()
     return lambda: discovery.scan(root) if root is not None else Snapshot()
 
 
@@ -64,7 +68,46 @@ def inventory(settings: Settings, scan: Callable[[], Snapshot], builtin: Path | 
         profiles=profiles(settings),
         builtin=builtin_entry(builtin),
         force_builtin=settings.builtin,
+        upstreams=upstreams(settings, os.environ),
     )
+
+
+def upstreams(settings: Settings, environ: Mapping[str, str]) -> tuple[UpstreamPlan, ...]:
+    """Return the other servers there are, with their keys.
+
+    Raises:
+        SettingsError: the variable of a key is not set.
+    """
+    tables = list(settings.upstream)
+    if settings.model is not None:
+        return ()  # one model answers everything
+    if settings.lm_studio_url is not None:
+        said = {
+            "name": LM_STUDIO,
+            "url": settings.lm_studio_url,
+            "kind": "lmstudio",
+            "model_concurrency": settings.lm_studio_model_streams,
+            "first_byte_timeout_s": LM_STUDIO_FIRST_BYTE_S,
+        }
+        tables.append(UpstreamTable(said))
+    plans = []
+    for table in tables:
+        studio = table.said.get("kind") == "lmstudio"
+        policy = (settings.prefer_loaded_models or "strict") if studio else "ignore"
+        plan = table.plan(policy=policy, refresh_s=settings.upstream_refresh_s)
+        if plan.api_key_env:
+            key = environ.get(plan.api_key_env, "").strip()
+            if not key:
+                raise SettingsError(
+                    f"upstream {plan.name}: the variable {plan.api_key_env} of its key is not set"
+                )
+            if not key.isascii() or not key.isprintable():
+                raise SettingsError(
+                    f"upstream {plan.name}: {plan.api_key_env} has signs that no header can carry"
+                )
+            plan = attrs.evolve(plan, api_key=key)
+        plans.append(plan)
+    return tuple(plans)
 
 
 def rules(settings: Settings) -> Rules:

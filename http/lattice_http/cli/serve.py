@@ -120,6 +120,9 @@ async def _preload(lattice: Lattice, settings: Settings) -> None:
         if not isinstance(route, Route):
             log.warning("preload", spec=spec, problem=route.message)
             continue
+        if lattice.upstreams.owner(route.model) is not None:
+            log.warning("preload", spec=spec, problem=f"{route.model} is on another server")
+            continue
         try:
             await lattice.evictor.load(route.model)
         except LatticeError as error:
@@ -129,7 +132,8 @@ async def _preload(lattice: Lattice, settings: Settings) -> None:
 async def _builtin(settings: Settings, found: Snapshot) -> Path | None:
     """Return the directory of the built-in model where it is to be offered; prepare it once."""
     has_chat = any(entry.kind is Kind.CHAT for entry in found.models)
-    if settings.model is not None or (has_chat and not settings.builtin):
+    elsewhere = bool(settings.upstream) or settings.lm_studio_url is not None
+    if settings.model is not None or ((has_chat or elsewhere) and not settings.builtin):
         return None
     ready = builtin.prepared()
     if ready is not None or builtin.locate() is None:

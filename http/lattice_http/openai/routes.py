@@ -177,7 +177,8 @@ async def _states(gateway: Gateway) -> dict[str, str]:
         for handle in gateway.lattice.models.all()
         if (shown := handle.view) is not None
     }
-    return states | dict.fromkeys(view.draining, "draining")
+    states |= dict.fromkeys(view.draining, "draining")
+    return states | dict(gateway.lattice.upstreams.states())
 
 
 def _now() -> int:

@@ -1,0 +1,87 @@
+"""From a job to the request that an OpenAI-compatible server takes. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from lattice_actors.errors import BadRequest
+from lattice_actors.generation import Chat, Grammar, Job, Text
+
+CHAT_PATH = "/v1/chat/completions"
+TEXT_PATH = "/v1/completions"
+
+# Servers that take vLLM's `guided_*` fields. Others have no way to say such a grammar.
+GUIDED_KINDS = frozenset({"vllm", "lattice"})
+_GUIDED = {"regex": "guided_regex", "choice": "guided_choice", "grammar": "guided_grammar"}
+
+
+def request_of(job: Job, model: str, kind: str) -> tuple[str, bytes]:
+    """Return the path and the body that ask a server of this *kind* for the answer to *job*.
+
+    It is always asked to stream, so that leaving and time limits work for whole answers too.
+
+    Raises:
+        BadRequest: this kind of server cannot do what the job asks for; `param` names the field.
+    """
+    body: dict[str, Any] = {"model": model}
+    prompt = job.prompt
+    if isinstance(prompt, Chat):
+        path = CHAT_PATH
+        body["messages"] = msgspec.Raw(prompt.source) if prompt.source else prompt.messages
+        if prompt.tools:
+            body["tools"] = prompt.tools
+        if prompt.template_options:
+            body["chat_template_kwargs"] = prompt.template_options
+        if job.logprobs is not None:
+            body |= {"logprobs": True, "top_logprobs": job.logprobs}
+    else:
+        path = TEXT_PATH
+        body["prompt"] = prompt.text if isinstance(prompt, Text) else prompt.ids
+        if job.logprobs is not None:
+            body["logprobs"] = job.logprobs
+    body["max_tokens"] = job.max_tokens
+    body |= _sampling(job)
+    if job.stop:
+        body["stop"] = job.stop
+    if job.grammar is not None:
+        body |= _grammar(job.grammar, kind)
+    body |= {"stream": True, "stream_options": {"include_usage": True}}
+    return path, msgspec.json.encode(body)
+
+
+def _sampling(job: Job) -> dict[str, Any]:
+    """Say what is drawn how; what is off is left out, since not every server knows every field."""
+    sampling = job.sampling
+    said: dict[str, Any] = {"temperature": sampling.temperature, "top_p": sampling.top_p}
+    optional = {
+        "top_k": (sampling.top_k, 0),
+        "min_p": (sampling.min_p, 0.0),
+        "seed": (sampling.seed, None),
+        "presence_penalty": (sampling.presence_penalty, 0.0),
+        "frequency_penalty": (sampling.frequency_penalty, 0.0),
+        "repetition_penalty": (sampling.repetition_penalty, 1.0),
+    }
+    said |= {name: value for name, (value, off) in optional.items() if value != off}
+    if sampling.logit_bias:
+        said["logit_bias"] = {str(token): bias for token, bias in sampling.logit_bias}
+    return said
+
+
+def _grammar(grammar: Grammar, kind: str) -> dict[str, Any]:
+    text = grammar.text
+    if grammar.kind == "json_schema":
+        if text == '{"type":"object"}' and kind != "lmstudio":  # it knows schemas only
+            return {"response_format": {"type": "json_object"}}
+        schema = {"name": "answer", "schema": msgspec.Raw(text.encode()), "strict": True}
+        return {"response_format": {"type": "json_schema", "json_schema": schema}}
+    if kind not in GUIDED_KINDS:
+        raise BadRequest(
+            f"{grammar.param} is not understood by the server that would answer; "
+            "use response_format, or a model of this machine",
+            code="unsupported_parameter",
+            param=grammar.param,
+        )
+    value = msgspec.Raw(text.encode()) if grammar.kind == "choice" else text
+    return {_GUIDED[grammar.kind]: value}
