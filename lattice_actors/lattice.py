@@ -1,6 +1,7 @@
 """The order of life: what is started first, what leans on what, and what stops first.
 
     lattice
+    |- metrics      what happened, and what is shown of it
     |- catalog      what exists
     |- upstreams    one actor for each other server
     |- models       one actor for each model that is or was resident
@@ -19,13 +20,15 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import attrs
+import trio
 
 from .admission import handle as admission_handle
 from .admission.admission import AdmissionActor
 from .admission.forecast import Forecast
 from .admission.handle import AdmissionHandle, ModelOutlook
 from .admission.queue import AdmissionQueue
-from .admission.verdicts import Limits
+from .admission.ticket import Ticket
+from .admission.verdicts import Limits, QueueView
 from .capability.profiles import Profiles
 from .capability.question import Ask, NoRoute, Route, Rules
 from .capability.resolver import resolve
@@ -33,6 +36,10 @@ from .catalog import catalog as catalog_actor
 from .catalog.catalog import CatalogActor, CatalogHandle, CatalogMemory, Runtime, World
 from .catalog.entry import ModelEntry, Snapshot
 from .mailbox import Mailbox
+from .metrics import metrics as metrics_actor
+from .metrics.metrics import MetricsActor, MetricsHandle, MetricsMemory, Shown
+from .metrics.ring import Ring
+from .metrics.state import Preferences, Sources
 from .remote import upstream_handle
 from .remote.directory import AllBackends, AllResidents, UpstreamDirectory
 from .remote.health import RetryBudget
@@ -43,7 +50,7 @@ from .residency import evictor_handle, model_handle
 from .residency.directory import ModelDirectory
 from .residency.engine_plan import EnginePlan
 from .residency.evictor import EvictorActor
-from .residency.evictor_handle import EvictorHandle
+from .residency.evictor_handle import EvictorHandle, EvictorView
 from .residency.lru import Residency
 from .residency.model import ModelActor
 from .supervisor import ActorView, Supervisor, open_supervisor
@@ -82,6 +89,7 @@ class Lattice:
     evictor: EvictorHandle
     models: ModelDirectory
     upstreams: UpstreamDirectory
+    metrics: MetricsHandle
     _supervisor: Supervisor
     _turns: Iterator[int] = attrs.field(init=False, factory=itertools.count)
 
@@ -105,9 +113,28 @@ class Lattice:
         return self._supervisor.views()
 
 
+@attrs.define(eq=False)
+class _InUse:
+    """The policies that the newest incarnations decide by, to be looked at by metrics."""
+
+    queue: AdmissionQueue[Ticket] | None = None
+    residency: Residency | None = None
+
+    def queue_view(self) -> QueueView[Ticket] | None:
+        return self.queue.view(trio.current_time()) if self.queue is not None else None
+
+    def residents(self) -> EvictorView | None:
+        return EvictorView.of(self.residency) if self.residency is not None else None
+
+
 @asynccontextmanager
 async def open_lattice(
-    inventory: Inventory, budget: Budget, limits: Limits, engines: EnginePlan
+    inventory: Inventory,
+    budget: Budget,
+    limits: Limits,
+    engines: EnginePlan,
+    shown: Shown | None = None,
+    version: str = "",
 ) -> AsyncIterator[Lattice]:
     """Run all actors around the body; on leaving, every engine process has been reaped."""
     # What outlives an incarnation of its actor stands here.
@@ -120,9 +147,22 @@ async def open_lattice(
     # One for all, and only where it is needed: it reads all certificates, some 50 ms.
     secure = any(plan.url.startswith("https:") for plan in inventory.upstreams)
     tls = ssl.create_default_context() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    metrics_box = Mailbox[metrics_actor.Message]("metrics", MOST_UNREAD)
+    metrics = MetricsHandle(metrics_box, Ring(), shown or Shown())
+    metrics_memory, in_use = MetricsMemory(metrics.shown), _InUse()
 
     def model(mailbox: Mailbox[model_handle.Message], name: str) -> ModelActor:
-        return ModelActor(mailbox, name, engines, admission, evictor)
+        return ModelActor(mailbox, name, engines, admission, evictor, metrics)
+
+    def residency() -> Residency:
+        in_use.residency = Residency(
+            budget.memory_bytes, budget.max_models, budget.idle_ttl_s, pins
+        )
+        return in_use.residency
+
+    def queue() -> AdmissionQueue[Ticket]:
+        in_use.queue = AdmissionQueue(limits, forecast)
+        return in_use.queue
 
     def upstream(mailbox: Mailbox[upstream_handle.Message], plan: UpstreamPlan) -> UpstreamActor:
         return UpstreamActor(mailbox, plan, admission, catalog, ledger, budget_of_retries, tls)
@@ -131,6 +171,20 @@ async def open_lattice(
         models, others = Supervisor("models"), Supervisor("upstreams")
         directory = ModelDirectory(models, model)
         upstreams = UpstreamDirectory(ledger, others, upstream)
+        sources = Sources(
+            actors=root.views,
+            models=directory.views,
+            residents=in_use.residents,
+            queue=in_use.queue_view,
+            snapshot=lambda: memory.snapshot,
+            preferences=lambda: Preferences(memory.runtime_default, memory.presets),
+            upstreams=upstreams.views,
+            egress=lambda: ledger,
+        )
+        root.start(
+            metrics_box,
+            lambda box: MetricsActor(box, metrics.ring, metrics_memory, sources, version),
+        )
         root.start(
             catalog_box,
             lambda box: CatalogActor(
@@ -153,7 +207,7 @@ async def open_lattice(
             evictor_box,
             lambda box: EvictorActor(
                 box,
-                Residency(budget.memory_bytes, budget.max_models, budget.idle_ttl_s, pins),
+                residency(),
                 directory,
                 admission,
                 lambda: memory.snapshot or Snapshot(),
@@ -164,13 +218,13 @@ async def open_lattice(
             admission_box,
             lambda box: AdmissionActor(
                 box,
-                AdmissionQueue(limits, forecast),
+                queue(),
                 forecast,
                 AllBackends(directory, upstreams),
                 AllResidents(evictor, upstreams),
             ),
         )
-        yield Lattice(catalog, admission, evictor, directory, upstreams, root)
+        yield Lattice(catalog, admission, evictor, directory, upstreams, metrics, root)
 
 
 _FAILED = Runtime(unavailable="has just failed this request")

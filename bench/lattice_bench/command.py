@@ -21,6 +21,7 @@ from .report import Level, document, gateway_text, level, limit_text, load_text
 from .scenarios import UnknownScenario
 from .suite_command import NO_SUITE, BadSize, SuiteOptions, listing
 from .table_command import table
+from .watching import measure_watching, watching_text
 
 app = App(name="bench", help="Measure a server.", help_format="plaintext")
 app.command(table)
@@ -115,6 +116,25 @@ def gateway(
     if json is not None:
         json.write_text(document("gateway", gateway=figures))
     return 0 if figures.request_s else FAILED
+
+
+@app.command
+def watching(
+    *,
+    sockets: Annotated[int, Parameter(help="Followers of the state.")] = 100,
+    streams: Annotated[int, Parameter(help="Answers meanwhile.")] = 4,
+    seconds: Annotated[float, Parameter(help="How long each half is measured.")] = 10.0,
+    json: Annotated[Path | None, Parameter(help="Write the report here, too.")] = None,
+) -> int:
+    """Measure what it costs the server to be watched: metrics a token, followers of the state."""
+    if min(sockets, streams) < 1 or seconds <= 0:
+        return say("counts begin at 1", WRONG_USE)
+    with tell_failures() as codes:
+        figures = trio.run(measure_watching, sockets, streams, seconds)
+        sys.stdout.write(watching_text(figures))
+        if json is not None:
+            json.write_text(document("watching", watching=figures))
+    return codes[0] if codes else 0
 
 
 @attrs.frozen

@@ -140,7 +140,7 @@ class Player:
                 if response.status != 200:
                     return None
                 if not state.queue.running_total:
-                    return sum(model.ghost_tokens for model in state.models)
+                    return sum(model.ghost_tokens for model in state.models.values())
                 await trio.sleep(POLL_S)
         return None
 
@@ -183,7 +183,7 @@ async def play_waves(
 
 
 class _Model(msgspec.Struct):
-    ghost_tokens: int
+    ghost_tokens: int = 0  # a model that was never in memory has none
 
 
 class _Queue(msgspec.Struct):
@@ -193,5 +193,5 @@ class _Queue(msgspec.Struct):
 class _State(msgspec.Struct):
     """What is looked at in /v1/state of lattice-trio."""
 
-    models: list[_Model]
+    models: dict[str, _Model]
     queue: _Queue

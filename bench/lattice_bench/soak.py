@@ -150,7 +150,7 @@ class _Model(msgspec.Struct):
 
 
 class _State(msgspec.Struct):
-    models: list[_Model]
+    models: dict[str, _Model]
 
 
 async def engine_pids(target: Target) -> list[int]:
@@ -161,7 +161,7 @@ async def engine_pids(target: Target) -> list[int]:
         body = await connection.read()
         await connection.aclose()
         state = msgspec.json.decode(body, type=_State)
-        return [model.pid for model in state.models if model.pid is not None]
+        return [model.pid for model in state.models.values() if model.pid is not None]
     await connection.aclose()
     return []
 

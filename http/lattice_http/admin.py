@@ -14,10 +14,6 @@ from lattice_actors.capability.question import NoRoute
 from lattice_actors.capability.spec import meta_model
 from lattice_actors.errors import BadRequest, ModelNotFound, NotFound
 from lattice_actors.lattice import Lattice
-from lattice_actors.remote.ledger import Ledger
-from lattice_actors.remote.upstream_handle import UpstreamView
-from lattice_actors.residency.model_handle import ModelView
-from lattice_actors.supervisor import ActorView
 
 from .asking import body_of, caller_of, json_response, typed_errors
 from .gateway import Gateway, Prompted
@@ -48,23 +44,8 @@ def admin_routes(gateway: Gateway) -> Blueprint:
     @routes.get("/v1/state")
     @typed_errors
     async def state() -> Response:
-        view = await lattice.evictor.view()
-        shown = [handle.view for handle in lattice.models.all()]
-        return json_response(
-            {
-                "actors": [_actor(actor) for actor in lattice.actors()],
-                "models": [_model(one, view.draining, view.pinned) for one in shown if one],
-                "memory": {
-                    "reserved_bytes": view.reserved_bytes,
-                    "budget_bytes": view.budget_bytes,
-                    "max_models": view.max_models,
-                },
-                "upstreams": [_upstream(one) for one in lattice.upstreams.views()],
-                "egress": _egress(lattice.upstreams.ledger),
-                "queue": _queue(await lattice.admission.view()),
-                "requests": gateway.working,
-            }
-        )
+        shown = await lattice.metrics.look()
+        return Response(shown.encoded, content_type="application/json")
 
     @routes.post("/v1/models/<path:model>/load")
     @typed_errors
@@ -98,14 +79,6 @@ def admin_routes(gateway: Gateway) -> Blueprint:
         if not gateway.cancel(request_id):
             raise NotFound(f"No request {request_id!r} is waiting or being answered.")
         return json_response({"ok": True, "cancelled": request_id})
-
-    @routes.post("/dashboard/api/admin/rescan")
-    @typed_errors
-    async def rescan() -> Response:
-        diff = await lattice.catalog.rescan()
-        lattice.evictor.pardon()
-        lattice.upstreams.refresh()
-        return json_response({"ok": True, "diff": attrs.asdict(diff)})
 
     return routes
 
@@ -181,37 +154,6 @@ def _refuse_remote(lattice: Lattice, model: str) -> None:
         )
 
 
-def _upstream(view: UpstreamView) -> dict[str, Any]:
-    loaded = view.loaded
-    return {
-        "name": view.name,
-        "url": view.url,
-        "kind": view.kind,
-        "state": view.state.value,
-        "reason": view.reason,
-        "retry_in_ms": None if view.retry_in_s is None else round(view.retry_in_s * 1000),
-        "models": [entry.id for entry in view.models],
-        "loaded": None if loaded is None else list(loaded),
-        "running": view.running,
-        "limit": view.limit,
-        "failures_in_a_row": view.failures,
-        "ejections": view.ejections,
-        "answered": view.answered,
-        "failed": view.failed,
-    }
-
-
-def _egress(ledger: Ledger) -> dict[str, Any]:
-    """What has left this machine; bytes are of bodies."""
-    return {
-        "hosts": [
-            {"upstream": upstream, "host": host, "purpose": purpose, **attrs.asdict(total)}
-            for (upstream, host, purpose), total in ledger.sums.items()
-        ],
-        "newest": [attrs.asdict(entry) for entry in ledger.newest],
-    }
-
-
 def _queue(view: QueueView[Ticket]) -> dict[str, Any]:
     return {
         "waiting": [
@@ -236,21 +178,3 @@ def _queue(view: QueueView[Ticket]) -> dict[str, Any]:
         "waiting_total": len(view.waiting),
         "running_total": sum(shown.running + shown.leaving for shown in view.models.values()),
     }
-
-
-def _actor(actor: ActorView) -> dict[str, Any]:
-    return {
-        "name": actor.name,
-        "state": actor.state,
-        "mailbox_depth": actor.mailbox_depth,
-        "restarts": actor.restarts,
-        "age_s": round(actor.age_s, 1),
-        "last_error": actor.last_error,
-        "children": [_actor(child) for child in actor.children],
-    }
-
-
-def _model(view: ModelView, draining: frozenset[str], pinned: frozenset[str]) -> dict[str, Any]:
-    body = attrs.asdict(view)
-    body["state"] = "draining" if view.model in draining else view.state.value
-    return {**body, "pinned": view.model in pinned}

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import structlog
-from quart import Response, request
+from quart import (
+    Blueprint,
+    Request,
+    Response,
+    Websocket,
+    has_request_context,
+    request,
+    websocket,
+)
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
@@ -14,9 +24,10 @@ from .anthropic.routes import anthropic_routes
 from .asgi import ASGIApp
 from .asking import caller_of, request_log
 from .body import EnteredFirst
-from .errors import ErrorAnswer, error_response, http_error
+from .errors import ErrorAnswer, error_object, error_response, http_error
 from .gateway import Gateway
 from .health import health_routes
+from .metrics import metrics_routes
 from .openai.routes import openai_routes
 from .request_log import RequestLog
 from .security import Guarded, SecurityPolicy
@@ -28,8 +39,8 @@ BODY_TIMEOUT_S = 30  # for the whole of a request's body to arrive
 log = structlog.get_logger(__name__)
 
 
-def make_app(gateway: Gateway, policy: SecurityPolicy) -> ASGIApp:
-    """Return what is served: log, then guard, then routes."""
+def make_app(gateway: Gateway, policy: SecurityPolicy, more: Sequence[Blueprint] = ()) -> ASGIApp:
+    """Return what is served: log, then guard, then routes; *more* are those of other packages."""
     app = QuartTrio("lattice_http", static_folder=None)
     app.asgi_http_class = EnteredFirst
     app.config["MAX_CONTENT_LENGTH"] = None  # `Guarded` counts, chunked bodies too
@@ -41,10 +52,16 @@ def make_app(gateway: Gateway, policy: SecurityPolicy) -> ASGIApp:
     app.register_blueprint(anthropic_routes(gateway))
     app.register_blueprint(admin_routes(gateway))
     app.register_blueprint(health_routes(gateway))
+    app.register_blueprint(metrics_routes(gateway))
+    for routes in more:
+        app.register_blueprint(routes)
 
     @app.errorhandler(LatticeError)
     async def typed(error: LatticeError) -> Response:
-        request_log(request).setdefault("outcome", error.code)
+        said = request_log(request)
+        if said.get("outcome") in (None, "failed_or_left"):
+            said["outcome"] = error.code
+        said["problem"] = error_object(error)["message"]
         jitter_s = gateway.settings.queue_retry_jitter_s
         answer = error_response(error, caller_of(request).request_id, jitter_s=jitter_s)
         if answer.status >= 500 and answer.status != 503:
@@ -56,8 +73,8 @@ def make_app(gateway: Gateway, policy: SecurityPolicy) -> ASGIApp:
         status = error.code or 500
         code = {404: "not_found", 405: "method_not_allowed", 408: "request_timeout"}
         message = {
-            404: f"There is nothing at {request.path[:200]}.",
-            405: f"{request.method} is not allowed here.",
+            404: f"There is nothing at {_asked().path[:200]}.",
+            405: f"{_asked().method} is not allowed here.",
             408: "The body of the request did not arrive in time.",
         }
         answer = http_error(
@@ -73,11 +90,18 @@ def make_app(gateway: Gateway, policy: SecurityPolicy) -> ASGIApp:
 
     @app.errorhandler(Exception)
     async def unforeseen(error: Exception) -> Response:
-        request_id = caller_of(request).request_id
+        request_id = _asked().scope["state"]["request_id"]
         log.error("request failed", request_id=request_id, exc_info=error)
         return _response(error_response(error, request_id))
 
-    return RequestLog(Guarded(app, policy))
+    return RequestLog(Guarded(app, policy), gateway.lattice.metrics.tell)
+
+
+def _asked() -> Request | Websocket:
+    """What is being answered: a request, or the beginning of a socket."""
+    if has_request_context():
+        return request._get_current_object()  # type: ignore[attr-defined, no-any-return]
+    return websocket._get_current_object()  # type: ignore[attr-defined, no-any-return]
 
 
 def _response(answer: ErrorAnswer) -> Response:

@@ -181,6 +181,7 @@ class RequestBody(LiveBody):
         if not isinstance(error, LatticeError):
             log.error("stream failed", request_id=request_id, exc_info=error)
         said = error_object(error, request_id)
+        self.exchange.log["problem"] = said["message"]
         self._said_all = True
         self.exchange.close(said["code"])
         return self._begun() + self._frames.error(said) + self._frames.last
@@ -235,4 +236,5 @@ def refusal(
     jitter_s = gateway.settings.queue_retry_jitter_s
     status, headers, body = error_response(error, caller.request_id, jitter_s=jitter_s)
     said["outcome"] = getattr(error, "code", "internal_error")
+    said["problem"] = error_object(error)["message"]
     return Response(body, status, headers=Headers(headers))

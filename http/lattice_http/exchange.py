@@ -18,6 +18,8 @@ from lattice_actors.errors import (
     UpstreamFailed,
 )
 from lattice_actors.generation import Delta, Finish, Usage
+from lattice_actors.metrics.news import Arrived, Resolved
+from lattice_actors.metrics.preview import preview_of
 
 from .answering import Answering, Event
 from .errors import telling
@@ -59,12 +61,14 @@ class Exchange:
         """
         broken: BaseException | None = None
         avoid: frozenset[str] = frozenset()
+        self._tell_arrival()
         for attempt in range(1, MOST_ROUTES + 1):
             try:
                 self.routed = await self.gateway.prepare(self.prompted, self.caller, avoid)
             except Unavailable as nobody_else:
                 raise broken or nobody_else from None
             self.log |= {"model": self.model, "resolution": self.routed.route.resolution}
+            self._tell_resolution()
             try:
                 async with AsyncExitStack() as inner:
                     entering = self.gateway.answering(self.routed.tickets)
@@ -104,6 +108,28 @@ class Exchange:
             raise
         self.close("ok")
         return deltas
+
+    def _tell_arrival(self) -> None:
+        metrics, asked = self.gateway.lattice.metrics, self.prompted.request
+        messages = self.prompted.messages or [{"role": "user", "content": self.prompted.text}]
+        preview = preview_of(messages, metrics.shown) if metrics.shown.capture_prompts else None
+        key = (self.caller.request_id, self.caller.arrived)
+        metrics.tell(Arrived(key, self.caller.principal, asked.spec, asked.stream, preview))
+
+    def _tell_resolution(self) -> None:
+        """Its end is told by `RequestLog`, which sees that of every request."""
+        route, tickets = self.routed.route, self.routed.tickets
+        self.gateway.lattice.metrics.tell(
+            Resolved(
+                (self.caller.request_id, self.caller.arrived),
+                trio.current_time(),
+                route.model,
+                route.backend,
+                tickets[0].klass.value,
+                route.resolution,
+                tickets,
+            )
+        )
 
     def _may_go_elsewhere(self, error: BaseException) -> bool:
         if isinstance(error, UpstreamFailed | UpstreamBusy):

@@ -47,7 +47,19 @@ class SecurityPolicy:
     # GET and HEAD of these need no key. The app tells less where `authenticated` is false.
     open_paths: frozenset[str] = frozenset({"/livez", "/healthz", "/readyz", "/", "/favicon.ico"})
     open_prefixes: tuple[str, ...] = attrs.field(default=("/dashboard",), converter=_prefixes)
+    # These stay closed all the same.
+    closed_prefixes: tuple[str, ...] = attrs.field(
+        default=("/dashboard/api", "/dashboard/ws"), converter=_prefixes
+    )
+    # WebSockets that look for the key themselves: no page can set a header of its socket.
+    open_sockets: frozenset[str] = frozenset()
     sizes: Sizes = attrs.field(factory=Sizes)
+
+    def is_key(self, key: bytes) -> bool:
+        """Whether *key* opens everything; without a key of our own, any does."""
+        ours = (self.api_key or "").encode()
+        digests = (hashlib.sha256(each).digest() for each in (key, ours))
+        return not ours or hmac.compare_digest(*digests)
 
     @open_prefixes.validator
     def _not_everything(self, _: object, value: tuple[str, ...]) -> None:
@@ -115,7 +127,9 @@ class Guarded:
                 headers=[ALLOW],
                 close=True,
             )
-        if self._key_digest is None and asked.origin is not None:
+        # A socket may be let in without the key, and asks for it later.
+        asked_later = scope["type"] == "websocket" and scope["path"] in self._policy.open_sockets
+        if asked.origin is not None and (self._key_digest is None or asked_later):
             self._admit_origin(scope, method, asked)
         return False
 
@@ -159,7 +173,8 @@ class Guarded:
 
     def _identify(self, scope: Scope, asked: Asked) -> None:
         known = self._key_digest is None or any(self._is_key(key) for key in asked.keys)
-        if not known and not self._is_open(scope):
+        shown_wrong = scope["type"] == "websocket" and any(asked.keys)
+        if not known and (shown_wrong or not self._is_open(scope)):
             raise Refusal(
                 401,
                 "send the API key as 'Authorization: Bearer ...' or 'X-API-Key: ...'",
@@ -177,16 +192,17 @@ class Guarded:
         return self._key_digest is not None and hmac.compare_digest(digest, self._key_digest)
 
     def _is_open(self, scope: Scope) -> bool:
+        path: str = scope["path"]
+        if scope["type"] == "websocket":
+            return path in self._policy.open_sockets
         if scope.get("method") not in ("GET", "HEAD"):
             return False
-        path: str = scope["path"]
         if path in self._policy.open_paths:
             return True
         if ".." in path or "//" in path or "\\" in path:
             return False
-        return any(
-            path == prefix or path.startswith(prefix + "/") for prefix in self._policy.open_prefixes
-        )
+        policy = self._policy
+        return _below(path, policy.open_prefixes) and not _below(path, policy.closed_prefixes)
 
     def _watch_body(self, scope: Scope, asked: Asked, receive: Receive, answer: Answer) -> Receive:
         http2 = scope["http_version"] == "2"  # where a body needs no announcement
@@ -211,6 +227,10 @@ class Guarded:
             if not http2:
                 return receive  # HTTP/1.1 delivers no byte more than announced
         return _counted(receive, limit, answer)
+
+
+def _below(path: str, prefixes: tuple[str, ...]) -> bool:
+    return any(path == prefix or path.startswith(prefix + "/") for prefix in prefixes)
 
 
 def _counted(receive: Receive, limit: int, answer: Answer) -> Receive:

@@ -46,6 +46,8 @@ class Rules:
     runtime_default: str | None = None  # set while running; before DEFAULT_MODEL
     force_default: bool = False  # an active default replaces every explicit spec
     on_miss: Literal["fallback", "error"] = "fallback"
+    # What "preset:<name>" stands for in the list of a swarm's models; set while running.
+    presets: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict[str, "tuple[str, ...]"])
     placeholders: Collection[str] = BUILT_IN_PLACEHOLDERS
 
 

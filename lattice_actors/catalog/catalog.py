@@ -7,7 +7,7 @@ nobody sees a catalog that is only empty because it is young.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeAlias, TypeVar, assert_never
 
 import attrs
@@ -24,7 +24,7 @@ from .entry import Kind, ModelEntry, Snapshot
 from .stickiness import Stickiness
 from .world import Diff, Runtime, World, difference, merged
 
-M = TypeVar("M", bound="Look | Rescan | SetDefault")
+M = TypeVar("M", bound="Look | Rescan | SetDefault | SetPresets")
 T = TypeVar("T")
 
 __all__ = [
@@ -66,6 +66,16 @@ class SetDefault:
     reply: Reply[str | None] = attrs.field(init=False, factory=Reply[str | None])
 
 
+@attrs.frozen(eq=False)
+class SetPresets:
+    """Ask to replace the swarm presets; the answer has them."""
+
+    presets: Mapping[str, tuple[str, ...]]
+    reply: Reply[Mapping[str, tuple[str, ...]]] = attrs.field(
+        init=False, factory=Reply[Mapping[str, "tuple[str, ...]"]]
+    )
+
+
 @attrs.frozen
 class Remember:
     """Tell that *model* answers the conversation *key*."""
@@ -89,7 +99,7 @@ class Offered:
     models: tuple[ModelEntry, ...]
 
 
-Message: TypeAlias = Look | Rescan | SetDefault | Remember | Scanned | Offered
+Message: TypeAlias = Look | Rescan | SetDefault | SetPresets | Remember | Scanned | Offered
 
 
 @attrs.frozen
@@ -128,6 +138,12 @@ class CatalogHandle:
         """
         return await self._repeat(lambda: SetDefault(model), lambda message: message.reply)
 
+    async def set_presets(
+        self, presets: Mapping[str, tuple[str, ...]]
+    ) -> Mapping[str, tuple[str, ...]]:
+        """Replace what the names "preset:<name>" of swarms stand for; return it."""
+        return await self._repeat(lambda: SetPresets(presets), lambda message: message.reply)
+
     def remember(self, conversation: str, model: str) -> None:
         """Note that *model* answers; *conversation* is `ConversationKeys.remember`."""
         self._mailbox.tell(Remember(conversation, model))
@@ -157,6 +173,7 @@ class CatalogMemory:
         factory=dict[str, tuple[ModelEntry, ...]]
     )  # by upstream; one that is missing was not asked yet
     runtime_default: str | None = None
+    presets: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict[str, "tuple[str, ...]"])
     stickiness: Stickiness = attrs.field(factory=Stickiness)
 
 
@@ -197,6 +214,9 @@ class CatalogActor:
                 match message := await self._mailbox.receive():
                     case Look() | SetDefault():
                         self._answer(message)
+                    case SetPresets():
+                        self._memory.presets = message.presets
+                        message.reply.send(message.presets)
                     case Rescan():
                         self._next.append(message)
                         self._begin_scan(scans)
@@ -236,7 +256,11 @@ class CatalogActor:
         sticky = None
         if key is not None:
             sticky = self._memory.stickiness.look_up(key, trio.current_time())
-        rules = attrs.evolve(self._rules, runtime_default=self._memory.runtime_default)
+        rules = attrs.evolve(
+            self._rules,
+            runtime_default=self._memory.runtime_default,
+            presets=self._memory.presets,
+        )
         return World(self._all, rules, self._profile_of, sticky)
 
     def _meaning(self, default: str) -> str | None:

@@ -26,6 +26,7 @@ import trio
 
 from lattice_actors.errors import BadRequest, EngineFault, LatticeError
 from lattice_actors.generation import Job, Prefill
+from lattice_actors.metrics.news import Stepped
 from lattice_actors.stream import TokenStream
 
 from . import frames
@@ -69,6 +70,8 @@ class EngineProcess:
     kv_bytes: int = attrs.field(init=False, default=0)  # the prefix cache included
     prefix_bytes: int = attrs.field(init=False, default=0)  # of these, the prefix cache's
     streams: dict[int, TokenStream] = attrs.field(init=False, factory=dict[int, TokenStream])
+    watch: Callable[[Stepped], None] | None = attrs.field(init=False, default=None)
+    _decoded_at: float = attrs.field(init=False, default=0.0)  # the last step that had tokens
     stderr: deque[str] = attrs.field(init=False, factory=lambda: deque[str](maxlen=LOG_LINES))
     _announce: set[int] = attrs.field(init=False, factory=set[int])
     _out: deque[bytes] = attrs.field(init=False, factory=deque[bytes])
@@ -267,6 +270,7 @@ class EngineProcess:
         self.decoded_tokens += step.decoded
         self.kv_bytes, self.prefix_bytes = step.kv_bytes, step.prefix_bytes
         self._vitals.step(step.took_s)
+        firsts = 0  # streams whose first token this is: nobody waited for it since another one
         for piece in step.pieces:
             if piece.rid in self._announce:
                 self._announce.discard(piece.rid)
@@ -274,8 +278,23 @@ class EngineProcess:
             stream = self.streams.get(piece.rid)
             if stream is None:
                 self.stray_frames += 1
-            elif not stream.push(delta_of(piece)):
+                continue
+            firsts += stream.tokens == 0
+            if not stream.push(delta_of(piece)):
                 self._send(frames.Cancel(piece.rid))  # its reader is too slow, or gone
+        if self.watch is not None:
+            self._report(step, firsts, self.watch)
+
+    def _report(self, step: frames.Step, firsts: int, watch: Callable[[Stepped], None]) -> None:
+        now = trio.current_time()
+        gap_s = now - self._decoded_at
+        watch(
+            Stepped(
+                self.name, step.decoded, step.prefilled, step.took_s, gap_s, step.decoded - firsts
+            )
+        )
+        if step.decoded:
+            self._decoded_at = now
 
     def _end(self, end: frames.End) -> None:
         stream = self.streams.pop(end.rid, None)

@@ -39,7 +39,7 @@ class Probe:
     loaded: dict[str, int | None] | None = attrs.field(init=False, default=None)
     _no_loaded_until: float = attrs.field(init=False, default=0.0)  # Trio seconds
 
-    async def look(self) -> Probed:
+    async def list_models(self) -> Probed:
         """Ask. Never raises but for being cancelled."""
         probed = await self._listing()
         if probed.listing is not None and self._plan.kind == "lmstudio":

@@ -224,7 +224,7 @@ class UpstreamActor:
             self._nursery.start_soon(self._run_look)
 
     async def _run_look(self) -> None:
-        self._mailbox.tell(Looked(await self._probe.look()))
+        self._mailbox.tell(Looked(await self._probe.list_models()))
 
     def _look_soon(self, now: float) -> None:
         if not self._looking:

@@ -40,6 +40,10 @@ class ModelDirectory:
         """Return the handles of every model that is or was resident."""
         return tuple(self._handles.values())
 
+    def views(self) -> tuple[ModelView, ...]:
+        """Return a picture of each, for people; between two incarnations there is none."""
+        return tuple(view for handle in self.all() if (view := handle.view) is not None)
+
     def _make(self, mailbox: Mailbox[Message], model: str) -> ModelActor:
         actor = self._actors[model] = self._incarnate(mailbox, model)
         return actor

@@ -165,7 +165,7 @@ class EvictorActor:
                     self._pardon_misfits()
                 return self._policy.pin(model, pinned=pinned, now=now)
             case Ask(reply):
-                reply.send(self._view())
+                reply.send(EvictorView.of(self._policy))
                 return []
             case Plan(model, reply):
                 plan = self._policy.plan(model, self._needs(model))
@@ -294,18 +294,6 @@ class EvictorActor:
         wanted = max(KV_LEAST_TOKENS, entry.context_tokens or 0) * entry.kv_bytes_per_token
         share = int(self._policy.budget_bytes * KV_SHARE)
         return min(wanted, share) if self._policy.budget_bytes else wanted
-
-    def _view(self) -> EvictorView:
-        policy = self._policy
-        giving_way = {m for m in policy.resident if policy.stage(m) is lru.Stage.GIVING_WAY}
-        return EvictorView(
-            policy.resident,
-            frozenset(giving_way),
-            policy.pinned,
-            policy.reserved_bytes,
-            policy.budget_bytes,
-            policy.max_models,
-        )
 
 
 def _no_such_model(model: str) -> NotFound:

@@ -140,6 +140,21 @@ class EvictorView:
     reserved_bytes: int
     budget_bytes: int
     max_models: int
+    bytes_of: dict[str, int] = attrs.field(factory=dict[str, int])  # reserved, by model
+
+    @classmethod
+    def of(cls, policy: lru.Residency) -> EvictorView:
+        """What *policy* has in memory now."""
+        giving_way = {m for m in policy.resident if policy.stage(m) is lru.Stage.GIVING_WAY}
+        return cls(
+            policy.resident,
+            frozenset(giving_way),
+            policy.pinned,
+            policy.reserved_bytes,
+            policy.budget_bytes,
+            policy.max_models,
+            policy.bytes_of,
+        )
 
 
 @attrs.frozen(eq=False)

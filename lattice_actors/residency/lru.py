@@ -210,6 +210,11 @@ class Residency:
         return sum(resident.needs_bytes for resident in self._residents.values())
 
     @property
+    def bytes_of(self) -> dict[str, int]:
+        """What is reserved, by model."""
+        return {model: resident.needs_bytes for model, resident in self._residents.items()}
+
+    @property
     def resident(self) -> tuple[str, ...]:
         """Models whose memory is in use, least recently used first."""
         return tuple(sorted(self._residents, key=lambda m: self._residents[m].last_used))

@@ -40,6 +40,7 @@ from lattice_actors.errors import (
 )
 from lattice_actors.generation import Job, Sampling, Tokens
 from lattice_actors.mailbox import Mailbox
+from lattice_actors.metrics.news import Failed, Loaded, Stepped, Stopped
 from lattice_actors.stream import TokenStream
 
 from .engine_plan import EnginePlan
@@ -86,6 +87,13 @@ class Evictor(Protocol):
         """Answer to `ModelHandle.report`."""
 
 
+class Metrics(Protocol):
+    """Who is told what happened, for people."""
+
+    def tell(self, news: Stepped | Loaded | Stopped | Failed) -> None:
+        """Never waits, never fails."""
+
+
 @attrs.define
 class _Totals:
     """What all engines of this incarnation did, those that have gone included."""
@@ -112,11 +120,13 @@ class ModelActor:
     _plan: EnginePlan
     _admission: AdmissionHandle
     _evictor: Evictor
+    _metrics: Metrics
     _record: Record = attrs.field(init=False, factory=lambda: Record(random.Random()))
     _state: ModelState = attrs.field(init=False, default=ModelState.COLD)
     _load: Load | None = attrs.field(init=False, default=None)
     _engine: EngineProcess | None = attrs.field(init=False, default=None)
     _incarnation: int = attrs.field(init=False, default=0)  # of the engine
+    _started_at: float = attrs.field(init=False, default=0.0)  # its process, Trio seconds
     _load_problem: EngineRefusedLoad | None = attrs.field(init=False, default=None)
     _capacity: Capacity | None = attrs.field(init=False, default=None)
     _kills_before: int = attrs.field(init=False, default=0)  # kernel's, at the engine's start
@@ -209,6 +219,7 @@ class ModelActor:
     def _on_stop(self, reason: str) -> None:
         if self._state in (ModelState.LOADING, ModelState.READY, ModelState.RESTARTING):
             self._move(ModelState.STOPPING)
+            self._metrics.tell(Stopped(self._model, reason))
             if self._engine is not None:
                 self._engine.stop(reason)
                 return
@@ -227,6 +238,7 @@ class ModelActor:
     def _start_engine(self) -> None:
         assert self._load is not None
         self._incarnation += 1
+        self._started_at = trio.current_time()
         incarnation = self._incarnation
 
         def tell(news: EngineNews) -> None:
@@ -235,6 +247,7 @@ class ModelActor:
         self._load_problem = None
         self._kills_before = self._plan.kernel_kills()
         self._engine = self._plan.engine(self._load.entry, tell)
+        self._engine.watch = self._metrics.tell
         self._nursery.start_soon(self._engine.run)
 
     def _tell_gone(self) -> None:
@@ -331,6 +344,7 @@ class ModelActor:
         self._active_at = trio.current_time()
         self._bytes = ready.resident_bytes
         self._record.ready(ready.load_s, trio.current_time())
+        self._metrics.tell(Loaded(self._model, trio.current_time() - self._started_at))
         self._capacity = Capacity(
             slots=self._plan.max_streams,
             kv_bytes_per_token=ready.kv_bytes_per_token,
@@ -364,6 +378,7 @@ class ModelActor:
         self._move(ModelState.FAILED)
         text = f"{self._model} ran out of memory; the memory budget has been lowered"
         barred = self._record.out_of_memory(trio.current_time())
+        self._tell_failure("oom", text)
         self._end_all(lambda: OutOfMemory(text, retry_after_s=barred.retry_after_s))
         self._capacity = None
         self._evictor.ran_out(self._model)
@@ -373,10 +388,12 @@ class ModelActor:
         self._move(ModelState.FAILED)
         self._end_all(lambda: LoadFailed(problem.reason))  # those of a restart that failed
         now = trio.current_time()
+        self._tell_failure("model_load_failed", problem.reason)
         barred = self._record.load_failed(problem.reason, permanent=problem.permanent, now=now)
         self._tell_failed(barred)
 
     def _on_crash(self, reason: str) -> None:
+        self._tell_failure("model_crashed", reason)
         for ticket, loss in self._runs.crashed(lambda ticket: ticket.stream.rewind()):
             if loss is Loss.POISON:
                 self._poison.remember(_fingerprint(ticket), trio.current_time())
@@ -399,6 +416,9 @@ class ModelActor:
     async def _restart_later(self, incarnation: int, delay_s: float) -> None:
         await trio.sleep(delay_s)
         self._mailbox.tell(RestartDue(incarnation))
+
+    def _tell_failure(self, code: str, message: str) -> None:
+        self._metrics.tell(Failed(self._model, trio.current_time(), code, message))
 
     def _move(self, to: ModelState) -> None:
         log.info("model state", model=self._model, was=self._state.value, now=to.value)

@@ -374,6 +374,49 @@ class Settings:
         "lattice_actors.engine.worker", "Module that is run as the engine.", hidden=True
     )
 
+    # --- dashboard --------------------------------------------------------------------------
+
+    dashboard: bool = switch(
+        True,
+        "Serve the dashboard under /dashboard. Off: every path there is a 404.",
+        aliases=("MLX_DASHBOARD_ENABLED",),
+    )
+    dashboard_clients: int = whole(
+        128, "Pages and terminals that may follow at once.", least=1, most=1000
+    )
+    capture_prompts: bool = switch(
+        False,
+        "Keep what users say, in memory, while their request is shown. Off: nothing of it is kept.",
+        aliases=("MLX_DASHBOARD_CAPTURE_PROMPTS",),
+    )
+    preview_chars: int = whole(
+        200,
+        "Of a captured prompt, shown in lists.",
+        unit="characters",
+        most=10_000,
+        aliases=("MLX_DASHBOARD_PREVIEW_CHARS",),
+    )
+    max_prompt_chars: int = whole(
+        8000,
+        "Of a captured prompt, kept.",
+        unit="characters",
+        most=100_000,
+        aliases=("MLX_DASHBOARD_MAX_PROMPT_CHARS",),
+    )
+    max_error_chars: int = whole(
+        500,
+        "Of an error's text, shown.",
+        unit="characters",
+        most=10_000,
+        aliases=("MLX_DASHBOARD_MAX_ERROR_CHARS",),
+    )
+    max_events: int = whole(
+        200,
+        "Requests that are over and still shown by /dashboard/api/snapshot.",
+        most=10_000,
+        aliases=("MLX_DASHBOARD_MAX_EVENTS",),
+    )
+
     # --- server -----------------------------------------------------------------------------
 
     profile: str | None = optional_choice(
@@ -412,6 +455,7 @@ GROUPS: Mapping[str, str] = {
     "swarm_chat": "Swarms",
     "upstream": "Other servers",
     "prefill_step_tokens": "Engine",
+    "dashboard": "Dashboard",
     "profile": "Server",
 }
 

@@ -18,10 +18,6 @@ _GROUPS: Mapping[str, str] = {
     "litellm/<model> goes to the upstream that is named litellm, and nothing else to LiteLLM": """
         USE_LITELLM_FOR_ANTHROPIC ENABLE_LITELLM_PREFIX_ROUTING LITELLM_TIMEOUT_SECONDS""",
     _LATER + "models are not downloaded": "MLX_GRAB_CACHE",
-    _LATER + "the dashboard": """
-        MLX_DASHBOARD_ENABLED MLX_DASHBOARD_PREVIEW_CHARS MLX_DASHBOARD_MAX_EVENTS
-        MLX_DASHBOARD_MAX_ERROR_CHARS MLX_DASHBOARD_MAX_PROMPT_CHARS
-        MLX_DASHBOARD_CAPTURE_PROMPTS""",
     "swarms stream as their models do": "SWARM_STREAM_CHUNK_CHARS",
     _LATER + "models in the cloud": """
         ANTHROPIC_API_KEY ANTHROPIC_BASE_URL ANTHROPIC_MODEL ANTHROPIC_VERSION

@@ -25,6 +25,7 @@ from lattice_actors.engine.news import (
 from lattice_actors.engine.process import EngineProcess
 from lattice_actors.generation import Chat, Delta, Finish, FinishReason, Job, Usage
 from lattice_actors.lattice import Budget, Inventory, Lattice, open_lattice
+from lattice_actors.metrics.metrics import Shown
 from lattice_actors.residency.engine_plan import EnginePlan
 from lattice_actors.stream import TokenStream
 
@@ -173,6 +174,7 @@ async def open_house(
     plan: FakePlan | None = None,
     idle_ttl_s: float = 0.0,
     memory_bytes: int = 0,
+    shown: Shown | None = None,
 ) -> AsyncIterator[House]:
     """Open a lattice with models a, b and c, each of 100 bytes."""
     entries = tuple(ModelEntry(name, path=Path(name), weights_bytes=100) for name in "abc")
@@ -180,6 +182,6 @@ async def open_house(
     inventory = Inventory(lambda: Snapshot(entries), Rules())
     budget = Budget(memory_bytes, max_models, idle_ttl_s)
     limits = limits or Limits(min_residence_s=20, collate_s=60, ageing_s=100)
-    async with open_lattice(inventory, budget, limits, plan) as lattice:
+    async with open_lattice(inventory, budget, limits, plan, shown) as lattice:
         await lattice.catalog.snapshot()
         yield House(lattice, plan, entries)

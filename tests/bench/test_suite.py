@@ -55,7 +55,10 @@ class Server:
                 continue
             buffered = b""
             if head.startswith(b"GET /v1/state "):
-                state = {"models": [{"ghost_tokens": 5 * self.left}], "queue": {"running_total": 0}}
+                state = {
+                    "models": {"a": {"ghost_tokens": 5 * self.left}, "never loaded": {}},
+                    "queue": {"running_total": 0},
+                }
                 text = json.dumps(state).encode()
                 await stream.send_all(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(text))
                 await stream.send_all(text)

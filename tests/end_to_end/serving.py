@@ -58,8 +58,8 @@ class Served:
 
     def engine_pid(self, model: str | None = None) -> int:
         """The process of the one resident model, or of the one named."""
-        models = self.get("/v1/state")["models"]
-        pids = [m["pid"] for m in models if m["pid"] and model in (None, m["model"])]
+        models = self.get("/v1/state")["models"].values()
+        pids = [m["pid"] for m in models if m.get("pid") and model in (None, m["model"])]
         assert len(pids) == 1, models
         return int(pids[0])
 

@@ -314,4 +314,4 @@ def test_a_stop_lets_a_running_answer_end_and_exits_with_0(server: Served) -> No
 
 
 def ghosts(server: Served) -> int:
-    return int(sum(model["ghost_tokens"] for model in server.get("/v1/state")["models"]))
+    return int(server.get("/v1/state")["totals"]["ghost_tokens"])

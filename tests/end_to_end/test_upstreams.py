@@ -160,11 +160,14 @@ def test_the_state_shows_upstreams_and_what_left(client: httpx2.Client) -> None:
     state = client.get("/v1/state").json()
     health = client.get("/healthz").json()
 
-    assert {one["name"]: one["state"] for one in state["upstreams"]} == {"one": "up", "two": "up"}
-    assert {one["kind"] for one in state["upstreams"]} == {"lattice"}
+    assert {name: one["state"] for name, one in state["upstreams"].items()} == {
+        "one": "up",
+        "two": "up",
+    }
+    assert {one["kind"] for one in state["upstreams"].values()} == {"lattice"}
     group = next(actor for actor in state["actors"] if actor["name"] == "upstreams")
     assert [child["name"] for child in group["children"]] == ["one", "two"]
-    hosts = [one for one in state["egress"]["hosts"] if one["purpose"] == "answer"]
+    hosts = [one for one in state["egress"]["sums"].values() if one["purpose"] == "answer"]
     assert all(one["sent_bytes"] > 0 and one["received_bytes"] > 0 for one in hosts)
     assert health["ok"] is True
     assert health["mlx_models"] == []

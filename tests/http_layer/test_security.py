@@ -156,6 +156,8 @@ async def test_without_the_key_it_is_401(headers: Headers, target: bytes) -> Non
         ("GET", b"/dashboard", 200),
         ("GET", b"/dashboard/app.js", 200),
         ("POST", b"/dashboard", 401),
+        ("GET", b"/dashboard/api/snapshot", 401),
+        ("GET", b"/dashboard/ws", 401),
         ("GET", b"/dashboards", 401),
         ("GET", b"/dashboard/../v1/state", 401),
         ("GET", b"/dashboard//v1/state", 401),

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import attrs
 import structlog
+import trio
+from quart import Blueprint
 
 from lattice_actors.admission.verdicts import Limits
 from lattice_actors.capability.profiles import Profiles, load_profiles
@@ -16,11 +18,14 @@ from lattice_actors.capability.roles import find_roles
 from lattice_actors.capability.spec import placeholders
 from lattice_actors.catalog import discovery
 from lattice_actors.catalog.entry import ModelEntry, Snapshot, Unusable
-from lattice_actors.lattice import Budget, Inventory
+from lattice_actors.lattice import Budget, Inventory, Lattice
+from lattice_actors.metrics.metrics import Shown
 from lattice_actors.remote.plan import UpstreamPlan
 from lattice_actors.residency.engine_plan import EnginePlan
 from lattice_actors.residency.machine import engine_environment, memory_budget_bytes
-from lattice_actors.settings import LM_STUDIO, Settings, SettingsError, UpstreamTable
+from lattice_actors.settings import LM_STUDIO, SETTINGS, Settings, SettingsError, UpstreamTable
+from lattice_dashboard.desk import Desk
+from lattice_dashboard.routes import dashboard_routes
 from lattice_http.request_line import Sizes
 from lattice_http.security import SecurityPolicy
 from lattice_http.server import ServeOptions
@@ -193,9 +198,39 @@ def security(settings: Settings) -> SecurityPolicy:
         bound_host=settings.host,
         api_key=settings.api_key,
         cors_origins=settings.cors_origins,
-        open_prefixes=(),
+        open_prefixes=("/dashboard",) if settings.dashboard else (),
+        open_sockets=frozenset({"/dashboard/ws"} if settings.dashboard else ()),
         sizes=Sizes(body_bytes=settings.max_request_bytes),
     )
+
+
+def shown(settings: Settings) -> Shown:
+    """Return what is kept and shown of what happens."""
+    config = {
+        setting.name: getattr(settings, setting.name)
+        for setting in SETTINGS.values()
+        if not setting.secret and not setting.hidden
+    }
+    return Shown(
+        config={
+            name: str(value) if isinstance(value, Path) else value for name, value in config.items()
+        },
+        capture_prompts=settings.capture_prompts,
+        preview_chars=settings.preview_chars,
+        max_prompt_chars=settings.max_prompt_chars,
+        max_error_chars=settings.max_error_chars,
+        max_events=settings.max_events,
+        secrets=(settings.api_key,) if settings.api_key else (),
+    )
+
+
+def dashboard(
+    lattice: Lattice, settings: Settings, policy: SecurityPolicy, leaving: trio.Event
+) -> tuple[Blueprint, ...]:
+    """Return the dashboard's routes; none where it is off."""
+    if not settings.dashboard:
+        return ()
+    return (dashboard_routes(Desk(lattice, settings, policy.is_key, leaving)),)
 
 
 def serve_options(settings: Settings) -> ServeOptions:

@@ -6,7 +6,6 @@ a web server nor MLX.
 
 from __future__ import annotations
 
-import importlib.metadata
 import inspect
 import sys
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ from cyclopts import App, CycloptsError
 from lattice_actors.settings import SettingsError
 
 from . import arguments
-from .terminal import INTERRUPTED, NAME, WRONG_USE, say
+from .terminal import INTERRUPTED, NAME, WRONG_USE, say, version
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,12 +37,17 @@ def make_app() -> App:
         name=NAME,
         help="One OpenAI-compatible server in front of all the models you have.",
         help_format="plaintext",
-        version=_version,
+        version=version,
         backend="trio",
         result_action="return_value",
     )
     app.command(_with_settings(serve), name="serve")
     app.command(_with_settings(config, _JSON, _MARKDOWN), name="config")
+    app.command(
+        "lattice_http.cli.top:top",
+        name="top",
+        help="Watch a server: models, queue, running requests, refusals.",
+    )
     app.command(
         "lattice_bench.command:app",
         name="bench",
@@ -85,10 +89,3 @@ def _with_settings(command: Callable[..., int], *extra: inspect.Parameter) -> Ca
         name: parameter.annotation for name, parameter in signature.parameters.items()
     }
     return command
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version(NAME)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"  # run from a bare checkout

@@ -26,7 +26,7 @@ from lattice_http.server import AddressInUse, CannotBind, serve
 
 from . import parts
 from .greeting import greeting
-from .terminal import CANNOT_SERVE, WRONG_USE, say
+from .terminal import CANNOT_SERVE, WRONG_USE, say, version
 
 log = structlog.get_logger(__name__)
 
@@ -59,7 +59,12 @@ async def _serve(settings: Settings, watchdog: Watchdog) -> int:
     async with trio.open_nursery() as nursery:
         await nursery.start(partial(watch_signals, shutdown, watchdog=watchdog))
         async with open_lattice(
-            inventory, parts.budget(settings), parts.limits(settings), engines
+            inventory,
+            parts.budget(settings),
+            parts.limits(settings),
+            engines,
+            parts.shown(settings),
+            version(),
         ) as lattice:
             await _serve_lattice(lattice, settings, shutdown)
         nursery.cancel_scope.cancel(reason="served to the end")
@@ -68,6 +73,8 @@ async def _serve(settings: Settings, watchdog: Watchdog) -> int:
 
 async def _serve_lattice(lattice: Lattice, settings: Settings, shutdown: Shutdown) -> None:
     gateway = Gateway(lattice, settings)
+    policy = parts.security(settings)
+    dashboard = parts.dashboard(lattice, settings, policy, shutdown.draining)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_end_in_order, gateway, shutdown)
         nursery.start_soon(_check_default, lattice, settings)
@@ -76,7 +83,7 @@ async def _serve_lattice(lattice: Lattice, settings: Settings, shutdown: Shutdow
             bound = await serving.start(
                 partial(
                     serve,
-                    make_app(gateway, parts.security(settings)),
+                    make_app(gateway, policy, dashboard),
                     parts.serve_options(settings),
                     shutdown=shutdown.draining,
                     cut=shutdown.ending,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import sys
 
 NAME = "lattice-trio"
@@ -9,6 +10,14 @@ NAME = "lattice-trio"
 CANNOT_SERVE = 1  # the address is taken
 WRONG_USE = 2  # what was written on the command line or in the settings is wrong
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+
+def version() -> str:
+    """Return which release this is."""
+    try:
+        return importlib.metadata.version(NAME)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"  # run from a bare checkout
 
 
 def say(line: str) -> None:

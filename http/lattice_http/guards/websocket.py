@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import struct
+from functools import lru_cache
 from typing import Any
 
 import h11
 import trio
 from hypercorn.protocol.events import Body, Data, Event, Request, StreamClosed
-from hypercorn.protocol.ws_stream import FrameTooLargeError, WSStream
+from hypercorn.protocol.ws_stream import ASGIWebsocketState, FrameTooLargeError, WSStream
+from hypercorn.typing import ASGISendEvent
 from wsproto.connection import ConnectionState
 from wsproto.events import CloseConnection, Message, Ping
 from wsproto.frame_protocol import CloseReason
@@ -31,11 +34,21 @@ class GuardedWebSocket(WSStream):
     """`WSStream` without permessage-deflate, which ends every socket by a deadline."""
 
     limits: Limits
+    _over: trio.Event  # the connection is closed
     _heard = True  # something arrived since the last ping
 
     def guard(self, limits: Limits) -> None:
         """Put the guards in; called once, before the first event."""
         self.limits = limits
+        self._over = trio.Event()
+
+    async def app_send(self, message: ASGISendEvent | None) -> None:
+        """As Hypercorn's, but a text that goes to many sockets is framed once."""
+        text = message.get("text") if message and message["type"] == "websocket.send" else None
+        if not isinstance(text, str) or self.state is not ASGIWebsocketState.CONNECTED:
+            await super().app_send(message)
+        elif not self.closed and self.connection.state is ConnectionState.OPEN:
+            await self.send(Data(stream_id=self.stream_id, data=_text_frame(text)))
 
     async def handle(self, event: Event) -> None:
         if isinstance(event, Request):
@@ -53,6 +66,9 @@ class GuardedWebSocket(WSStream):
             await super().handle(event)
         except RemoteProtocolError:
             await self._end(CloseReason.PROTOCOL_ERROR)
+        finally:
+            if self.closed:
+                self._over.set()
 
     async def _handle_events(self) -> None:
         for event in self.connection.events():
@@ -90,9 +106,22 @@ class GuardedWebSocket(WSStream):
         while not self.closed:
             self._heard = False
             await self._send_wsproto_event(Ping())
-            await trio.sleep(self.limits.websocket_pong_s)
+            # Not a plain sleep: the connection would wait for it after the socket's end.
+            with trio.move_on_after(self.limits.websocket_pong_s):
+                await self._over.wait()
             if not self._heard and not self.closed:
                 await self._end(CloseReason.GOING_AWAY)
+
+
+@lru_cache(maxsize=8)
+def _text_frame(text: str) -> bytes:
+    """Return *text* as one frame. A server's frames have no mask, so all sockets' are the same."""
+    payload = text.encode()
+    if len(payload) < 126:
+        return struct.pack("!BB", 0x81, len(payload)) + payload
+    if len(payload) < 1 << 16:
+        return struct.pack("!BBH", 0x81, 126, len(payload)) + payload
+    return struct.pack("!BBQ", 0x81, 127, len(payload)) + payload
 
 
 def _with_headers(event: Request, headers: list[tuple[bytes, bytes]]) -> Request:

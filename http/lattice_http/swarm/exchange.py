@@ -11,6 +11,14 @@ import trio
 
 from lattice_actors.errors import BadRequest, LatticeError, ShuttingDown
 from lattice_actors.generation import Usage
+from lattice_actors.metrics.news import (
+    SwarmBegan,
+    SwarmBranchOver,
+    SwarmEnded,
+    SwarmNews,
+    SwarmText,
+    SwarmVerdict,
+)
 from lattice_actors.swarm.asks import Ensemble, Limits
 from lattice_actors.swarm.events import (
     NO_USAGE,
@@ -66,6 +74,8 @@ class SwarmExchange:
         limits = Limits(gateway.settings.swarm_max_branches, gateway.settings.swarm_auto_max)
         opening = open_swarm(self.asked.ask, self.host, gateway.lattice.admission, limits)
         async with AsyncExitStack() as inner:
+            self._tell(SwarmBegan(self.id, self.caller.arrived, self.strategy))
+            inner.callback(self._tell_end)
             try:
                 self._session = await inner.enter_async_context(opening)
                 inner.enter_context(gateway.registered(self))
@@ -83,13 +93,33 @@ class SwarmExchange:
             events = await self._session.receive()
         for event in events or ():
             match event:
-                case BranchDelta(branch, model):
+                case BranchDelta(branch, model, text, stage):
                     self.models[branch] = model
+                    self._tell(SwarmText(self.id, branch, text, model, stage))
                 case BranchDone(row):
                     self.models[row.branch] = row.model
                     self.rows.append(row)
+                    self._tell(
+                        SwarmBranchOver(
+                            self.id,
+                            row.branch,
+                            row.model,
+                            row.usage.completion_tokens,
+                            None if row.ok else row.error_kind,
+                            row.stage,
+                        )
+                    )
                 case Verdict():
                     self.verdict = event
+                    self._tell(
+                        SwarmVerdict(
+                            self.id,
+                            event.winner,
+                            event.rationale,
+                            {vote.branch: vote.share for vote in event.votes},
+                            event.judge,
+                        )
+                    )
                 case Outcome():
                     self.outcome = event
                 case _:
@@ -166,6 +196,13 @@ class SwarmExchange:
         if self.swarms.gateway.settings.log_timing:
             self.log["timing"] = text
         return text
+
+    def _tell(self, news: SwarmNews) -> None:
+        self.swarms.gateway.lattice.metrics.swarm(news)
+
+    def _tell_end(self) -> None:
+        outcome = str(self.log.get("outcome", "client_left"))
+        self._tell(SwarmEnded(self.id, trio.current_time(), outcome))
 
     @property
     def _usage(self) -> Usage:

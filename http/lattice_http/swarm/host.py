@@ -41,11 +41,14 @@ class SwarmHost:
     async def inventory(self) -> Inventory:
         """Who could be asked now."""
         lattice = self._gateway.lattice
-        models = (await lattice.catalog.snapshot()).models
+        world = await lattice.catalog.world()
+        models = world.snapshot.models
         outlook = await lattice.admission.outlook()
         chats = tuple(entry.id for entry in models if entry.kind is Kind.CHAT)
         loaded = tuple(one for one in chats if one in outlook and outlook[one].resident)
-        return Inventory(loaded, chats, dict(self._gateway.settings.swarm_presets))
+        # Those set while running win over those of the settings.
+        presets = dict(self._gateway.settings.swarm_presets) | dict(world.rules.presets)
+        return Inventory(loaded, chats, presets)
 
     async def route(self, spec: str, messages: Sequence[JsonObject]) -> Route | NoRoute:
         """Say which model *spec* means for *messages*; a header's latency tier says nothing."""

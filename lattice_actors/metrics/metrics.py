@@ -1,0 +1,410 @@
+"""The metrics actor: what happened, in windows and timelines; and the one state that is shown.
+
+It is told by everybody, through a ring that drops the oldest rather than make anybody wait, and
+takes what has gathered ten times a second at most. The state is made only when somebody looks.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias, assert_never
+
+import attrs
+import trio
+
+from lattice_actors.mailbox import Mailbox, Reply
+
+from .feed import Feed, State, Subscription
+from .ledger import Ledger, Row
+from .news import (
+    Arrived,
+    Failed,
+    Loaded,
+    News,
+    Over,
+    Resolved,
+    Stepped,
+    Stopped,
+    SwarmNews,
+)
+from .patches import difference
+from .ring import Ring
+from .state import Fault, Picture, Sources, WindowViews, document
+from .swarms import Swarms
+from .timelines import Timeline, Timelines
+
+HEARTBEAT_S = 10.0  # followers hear something at least this often
+PERIOD_S = 0.1  # between two states, and between two turns at the news
+MOST_FAULTS = 50  # shown
+
+# Keys of ours and of others', wherever an upstream's error text repeats them.
+_SECRETS = re.compile(r"\b(?:sk|pk|hf|gsk)[-_][\w-]{8,}|(?<=Bearer )[^\s\"']+")
+
+
+@attrs.frozen
+class Shown:
+    """What the program's settings say about showing."""
+
+    config: Mapping[str, object] = attrs.field(factory=dict[str, object])  # no secrets in it
+    capture_prompts: bool = False  # keep what users say, while their request is shown
+    preview_chars: int = 200
+    max_prompt_chars: int = 8000
+    max_error_chars: int = 500
+    max_events: int = 200  # ended requests that are kept
+    secrets: tuple[str, ...] = attrs.field(default=(), repr=False)  # never in an error's text
+
+
+# --- messages ---------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Wake:
+    """There are news in the ring."""
+
+
+@attrs.frozen(eq=False)
+class Look:
+    """What is the state? Answered with one made after this message."""
+
+    reply: Reply[State]
+
+
+@attrs.frozen(eq=False)
+class Subscribe:
+    """Let somebody follow; the answer has the state already."""
+
+    reply: Reply[Subscription]
+
+
+@attrs.frozen
+class Leave:
+    """Whoever asked with this message does not follow any more."""
+
+    subscribe: Subscribe
+
+
+@attrs.frozen
+class Scraped:
+    """What a scraper is told: all counters, and what there is now."""
+
+    picture: Picture
+    ledger: Ledger  # to be read before the next checkpoint
+    dropped: int
+    subscribers: int
+    slow: int
+
+
+@attrs.frozen(eq=False)
+class Scrape:
+    """What has been counted?"""
+
+    reply: Reply[Scraped]
+
+
+@attrs.frozen(eq=False)
+class History:
+    """What happened in each of the last seconds that had anything?"""
+
+    reply: Reply[tuple[tuple[int, Row], ...]]  # with the end of the second, Unix ms
+
+
+@attrs.frozen
+class Past:
+    """A request that is over; *timeline* None: it was refused before it could be one."""
+
+    over: Over
+    timeline: Timeline | None
+    at_ms: float  # added to Trio milliseconds it is Unix time
+
+
+@attrs.frozen(eq=False)
+class LookBack:
+    """Which requests were the last ones?"""
+
+    reply: Reply[tuple[Past, ...]]
+
+
+Message: TypeAlias = Wake | Look | Subscribe | Leave | Scrape | History | LookBack
+
+
+@attrs.frozen
+class MetricsHandle:
+    """What the rest of the program holds. Telling never waits, never fails and keeps nobody."""
+
+    _mailbox: Mailbox[Message]
+    ring: Ring
+    shown: Shown = attrs.field(factory=Shown)
+
+    def tell(self, news: News) -> None:
+        """Note what happened. Under a flood the oldest news are lost, and counted."""
+        self.ring.put(news)
+
+    def swarm(self, news: SwarmNews) -> None:
+        """Note what happened in a swarm session: `SwarmBegan` first, `SwarmEnded` last."""
+        self.ring.put(news)
+
+    async def look(self) -> State:
+        """Return a state made now, or within a tenth of a second."""
+        return await self._mailbox.ask_anew(Look)
+
+    @asynccontextmanager
+    async def follow(self) -> AsyncIterator[Subscription]:
+        """Hold a place in the feed; its first message is the state."""
+        asked: list[Subscribe] = []
+
+        def ask(reply: Reply[Subscription]) -> Subscribe:
+            asked.append(Subscribe(reply))
+            return asked[-1]
+
+        try:
+            yield await self._mailbox.ask_anew(ask)
+        finally:
+            # Also when the wait was cancelled: the answer may have crossed the cancellation.
+            for subscribe in asked:
+                self._mailbox.tell(Leave(subscribe))
+
+    async def scrape(self) -> Scraped:
+        """Return the counters; read them before the next checkpoint."""
+        return await self._mailbox.ask_anew(Scrape)
+
+    async def past(self) -> tuple[Past, ...]:
+        """Return the last requests that are over, refused ones too, oldest first."""
+        return await self._mailbox.ask_anew(LookBack)
+
+    async def history(self) -> tuple[tuple[int, Row], ...]:
+        """Return the last quarter of an hour, one row for each second that had anything."""
+        return await self._mailbox.ask_anew(History)
+
+
+# --- the actor --------------------------------------------------------------------------------
+
+
+@attrs.define(eq=False)
+class MetricsMemory:
+    """What outlives an incarnation; pass the same one to each."""
+
+    shown: Shown = attrs.field(factory=Shown)
+    began: float = attrs.field(factory=trio.current_time)
+    at_ms: float = attrs.field(init=False)  # Unix milliseconds at Trio's 0, as it was at the start
+    ledger: Ledger = attrs.field(init=False)
+    windows: WindowViews = attrs.field(init=False, factory=WindowViews)
+    timelines: Timelines = attrs.field(init=False, factory=Timelines)
+    swarms: Swarms = attrs.field(init=False, factory=Swarms)
+    faults: dict[int, Fault] = attrs.field(init=False, factory=dict[int, Fault])
+    fault_number: int = attrs.field(init=False, default=0)
+    past: deque[Past] = attrs.field(init=False)
+    feed: Feed = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.at_ms = time.time() * 1000 - trio.current_time() * 1000
+        self.ledger = Ledger(self.began)
+        self.past = deque(maxlen=self.shown.max_events)
+        self.feed = Feed(State(0, {}, 0), self.swarms.tails)
+
+
+@attrs.define(eq=False)
+class MetricsActor:
+    """One incarnation."""
+
+    _mailbox: Mailbox[Message]
+    _ring: Ring
+    _memory: MetricsMemory
+    _sources: Sources
+    _version: str = ""
+    _drain_at: float = attrs.field(init=False, default=-math.inf)
+    _built_at: float = attrs.field(init=False, default=-math.inf)
+    _looking: list[Reply[State]] = attrs.field(init=False, factory=list[Reply[State]])
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        while True:
+            message = await self._mailbox.receive(self._next())
+            now = trio.current_time()
+            if message is not None:
+                self._on(message, now)
+            if now >= self._drain_at:
+                self._drain(now)
+            if now >= self._next_state():
+                self._build(now)
+
+    def _next(self) -> float:
+        return min(self._drain_at, self._next_state())
+
+    def _next_state(self) -> float:
+        wanted = self._looking or self._memory.feed.subscribers
+        return self._built_at + PERIOD_S if wanted else math.inf
+
+    def _on(self, message: Message, now: float) -> None:
+        match message:
+            case Wake():
+                self._drain_at = now + PERIOD_S  # what comes until then is taken with it
+            case Look(reply):
+                self._looking.append(reply)
+            case Subscribe(reply):
+                if now >= self._built_at + PERIOD_S:
+                    self._build(now)
+                reply.send(self._memory.feed.subscribe(message))
+            case Leave(subscribe):
+                self._memory.feed.leave(subscribe)
+            case Scrape(reply):
+                self._drain(now)
+                reply.send(self._scraped(now))
+            case History(reply):
+                self._drain(now)
+                at_ms, rows = self._memory.at_ms, self._memory.ledger.history
+                reply.send(tuple((round(at_ms + row.end * 1000), row) for row in rows))
+            case LookBack(reply):
+                self._drain(now)
+                reply.send(tuple(self._memory.past))
+            case _:
+                assert_never(message)
+
+    # --- news -------------------------------------------------------------------------------
+
+    def _drain(self, now: float) -> None:
+        memory = self._memory
+        self._drain_at = math.inf
+        memory.ledger.advance(now)
+        for news in self._ring.take(lambda: self._mailbox.tell(Wake())):
+            self._hear(news)
+        running = memory.timelines.running
+        if any(math.isnan(one.predicted_wait_s) and one.waits for one in running):
+            self._note_predictions()
+        for timeline in running:
+            memory.ledger.look(timeline)
+        appends = memory.swarms.take()
+        if appends:
+            memory.feed.append(appends)
+
+    def _hear(self, news: News) -> None:
+        memory = self._memory
+        match news:
+            case Stepped():
+                memory.ledger.stepped(news)
+            case Arrived():
+                memory.timelines.arrived(news)
+            case Resolved():
+                memory.timelines.resolved(news)
+            case Over():
+                self._on_over(news)
+            case Loaded():
+                memory.ledger.loaded(news)
+            case Stopped():
+                memory.ledger.stopped(news)
+            case Failed():
+                memory.ledger.failed(news)
+                self._fault(Fault(news.at, news.code, news.message, model=news.model))
+            case _:
+                memory.swarms.hear(news)
+
+    def _on_over(self, over: Over) -> None:
+        over = attrs.evolve(over, message=self._clean(over.message))
+        timeline = self._memory.timelines.over(over)
+        self._memory.ledger.over(over, timeline)
+        self._memory.past.append(Past(over, timeline, self._memory.at_ms))
+        if over.outcome in ("ok", "client_left"):
+            return
+        resolved = timeline.resolved if timeline is not None else None
+        self._fault(
+            Fault(
+                over.at,
+                over.outcome,
+                over.message,
+                over.key[0],
+                over.status,
+                over.route,
+                resolved.model if resolved else None,
+                resolved.klass if resolved else None,
+                over.principal,
+            )
+        )
+
+    def _fault(self, fault: Fault) -> None:
+        memory = self._memory
+        memory.fault_number += 1
+        fault = attrs.evolve(fault, message=self._clean(fault.message))
+        memory.faults[memory.fault_number] = fault
+        while len(memory.faults) > MOST_FAULTS:
+            del memory.faults[next(iter(memory.faults))]
+
+    def _clean(self, text: str) -> str:
+        for secret in self._memory.shown.secrets:
+            text = text.replace(secret, "[key]")
+        return _SECRETS.sub("[key]", text)[: self._memory.shown.max_error_chars]
+
+    def _note_predictions(self) -> None:
+        """Remember what those who have begun to wait would have been told."""
+        queue = self._sources.queue()
+        if queue is None:
+            return
+        predicted = {one.ticket: one.predicted_wait_s + one.waited_s for one in queue.waiting}
+        for timeline in self._memory.timelines.running:
+            if timeline.resolved is not None and math.isnan(timeline.predicted_wait_s):
+                waits = [
+                    predicted[answer] for answer in timeline.resolved.answers if answer in predicted
+                ]
+                timeline.predicted_wait_s = min(waits, default=math.nan)
+
+    # --- the state --------------------------------------------------------------------------
+
+    def _picture(self, now: float) -> Picture:
+        return Picture.of(self._sources, now, self._memory.at_ms)
+
+    def _build(self, now: float) -> None:
+        """Make a state, publish it where it differs from the last, and answer who looks."""
+        self._drain(now)
+        self._built_at = now
+        memory, feed = self._memory, self._memory.feed
+        shown = document(
+            self._picture(now),
+            memory.ledger,
+            memory.windows.of(memory.ledger, now),
+            memory.timelines,
+            memory.swarms,
+            memory.faults,
+            config=memory.shown.config,
+            extra=self._extra(),
+        )
+        seq = feed.state.seq
+        patch = difference(feed.state.document, {**shown, "seq": seq} if seq else shown)
+        if patch or not seq:
+            patch["seq"] = seq + 1
+            state = State(seq + 1, {**shown, "seq": seq + 1}, self._unix_ms(now))
+            feed.publish(state, patch)
+        elif now >= feed.woken_at + HEARTBEAT_S:
+            feed.beat()
+        looking, self._looking = self._looking, []
+        for reply in looking:
+            reply.send(feed.state)
+
+    def _extra(self) -> dict[str, Any]:
+        feed = self._memory.feed
+        return {
+            "server": {
+                "version": self._version,
+                "started_ms": self._unix_ms(self._memory.began),
+            },
+            "dashboard": {
+                "subscribers": len(feed.subscribers),
+                "slow": feed.slow,
+                "dropped_news": self._ring.dropped,
+            },
+        }
+
+    def _unix_ms(self, at: float) -> int:
+        return round(self._memory.at_ms + at * 1000)
+
+    def _scraped(self, now: float) -> Scraped:
+        memory = self._memory
+        return Scraped(
+            self._picture(now),
+            memory.ledger,
+            self._ring.dropped,
+            len(memory.feed.subscribers),
+            memory.feed.slow,
+        )

@@ -1,0 +1,162 @@
+"""What swarm sessions show while they argue: who they are, and their text as appends. Pure.
+
+Text is kept only while its session runs, and of each branch only the end. Pieces of one branch
+that come between two turns are one event, so that a fast model costs no more than a slow one.
+"""
+
+from __future__ import annotations
+
+from typing import Any, assert_never
+
+import attrs
+
+from .news import (
+    SwarmBegan,
+    SwarmBranchOver,
+    SwarmEnded,
+    SwarmNews,
+    SwarmText,
+    SwarmVerdict,
+)
+
+MOST_SESSIONS = 32  # shown; the oldest goes, one that is over first
+MOST_BRANCHES = 64  # of a session; what others say is not shown
+TAIL_CHARS = 4096  # of a branch, for somebody who comes later
+MOST_RATIONALE_CHARS = 500
+
+
+@attrs.define(eq=False)
+class _Branch:
+    model: str = ""
+    stage: str = ""
+    state: str = "running"
+    tokens: int = 0
+    tail: str = ""
+    error: str | None = None
+
+
+@attrs.define(eq=False)
+class _Session:
+    strategy: str
+    began: float
+    branches: dict[int, _Branch] = attrs.field(factory=dict[int, _Branch])
+    verdict: dict[str, Any] | None = None
+    ended: float | None = None
+    outcome: str | None = None
+
+    def branch(self, number: int) -> _Branch | None:
+        if number not in self.branches and len(self.branches) < MOST_BRANCHES:
+            self.branches[number] = _Branch()
+        return self.branches.get(number)
+
+
+@attrs.frozen
+class Append:
+    """Text to be added to what a branch has said; *number* rises by one over all sessions."""
+
+    number: int
+    session: str
+    branch: int
+    text: str
+
+
+@attrs.define(eq=False)
+class Swarms:
+    """All sessions that are shown."""
+
+    last: int = attrs.field(init=False, default=0)  # number of the last append
+    _sessions: dict[str, _Session] = attrs.field(init=False, factory=dict[str, _Session])
+    _fresh: dict[tuple[str, int], list[str]] = attrs.field(
+        init=False, factory=dict[tuple[str, int], list[str]]
+    )
+
+    def hear(self, news: SwarmNews) -> None:
+        """Take *news*; of an unknown session they are nothing."""
+        if isinstance(news, SwarmBegan):
+            self._begin(news)
+            return
+        session = self._sessions.get(news.session)
+        if session is None or session.ended is not None:
+            return
+        match news:
+            case SwarmText():
+                self._text(session, news)
+            case SwarmBranchOver():
+                branch = session.branch(news.branch)
+                if branch is not None:
+                    branch.model, branch.tokens = news.model, news.tokens
+                    branch.stage, branch.error = news.stage, news.error
+                    branch.state = "ok" if news.error is None else "failed"
+            case SwarmVerdict():
+                session.verdict = {
+                    "winner": news.winner,
+                    "rationale": news.rationale[:MOST_RATIONALE_CHARS],
+                    "votes": {str(branch): share for branch, share in news.votes.items()},
+                    "judge": news.judge,
+                }
+            case SwarmEnded():
+                session.ended, session.outcome = news.at, news.outcome
+                for branch in session.branches.values():
+                    branch.tail = ""
+                    if branch.state == "running":
+                        branch.state = "cancelled"
+            case _:
+                assert_never(news)
+
+    def take(self) -> tuple[Append, ...]:
+        """Return what was said since the last call, in order of branches."""
+        appends: list[Append] = []
+        for (session, branch), texts in self._fresh.items():
+            self.last += 1
+            appends.append(Append(self.last, session, branch, "".join(texts)))
+        self._fresh.clear()
+        return tuple(appends)
+
+    def tails(self) -> dict[str, dict[str, str]]:
+        """Return the end of what each branch of a running session has said, up to `last`."""
+        return {
+            name: {str(number): branch.tail for number, branch in session.branches.items()}
+            for name, session in self._sessions.items()
+            if session.ended is None
+        }
+
+    def view(self, at_ms: float) -> dict[str, Any]:
+        """Return all sessions without their text; *at_ms* is added to times in milliseconds."""
+        return {
+            name: {
+                "strategy": session.strategy,
+                "started_ms": round(at_ms + session.began * 1000),
+                "ended_ms": None if session.ended is None else round(at_ms + session.ended * 1000),
+                "outcome": session.outcome,
+                "verdict": session.verdict,
+                "branches": {
+                    str(number): {
+                        "model": branch.model,
+                        "stage": branch.stage or None,
+                        "state": branch.state,
+                        "tokens": branch.tokens,
+                        "error": branch.error,
+                    }
+                    for number, branch in session.branches.items()
+                },
+            }
+            for name, session in self._sessions.items()
+        }
+
+    def _begin(self, news: SwarmBegan) -> None:
+        self._sessions.pop(news.session, None)
+        while len(self._sessions) >= MOST_SESSIONS:
+            over = (name for name, one in self._sessions.items() if one.ended is not None)
+            del self._sessions[next(over, next(iter(self._sessions)))]
+        session = self._sessions[news.session] = _Session(news.strategy, news.at)
+        for number, model in list(news.branches.items())[:MOST_BRANCHES]:
+            session.branches[number] = _Branch(model)
+
+    def _text(self, session: _Session, news: SwarmText) -> None:
+        branch = session.branch(news.branch)
+        if branch is None:
+            return
+        branch.model, branch.stage = news.model or branch.model, news.stage or branch.stage
+        branch.tokens += 1
+        branch.tail = (branch.tail + news.text)[-TAIL_CHARS:]
+        self._fresh.setdefault((news.session, news.branch), []).append(news.text)

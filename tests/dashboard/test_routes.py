@@ -1,0 +1,397 @@
+"""The dashboard's routes and /metrics on the mock clock: real actors, a fake engine."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import trio
+from prometheus_client.parser import text_string_to_metric_families
+from trio.testing import MockClock
+
+from lattice_actors.metrics.prometheus import COUNTERS, HISTOGRAMS
+from lattice_actors.settings import Settings
+from lattice_dashboard.desk import Desk
+from lattice_dashboard.pages import read_pages
+from lattice_dashboard.routes import dashboard_routes
+from lattice_http.app import make_app
+from lattice_http.asgi import ASGIApp, Message
+from lattice_http.cli import parts
+from lattice_http.gateway import Gateway
+from tests.actors.house import open_house
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SECRET_PROMPT = "the launch code is 0000"
+
+
+@attrs.define
+class Answered:
+    status: int = 0
+    headers: dict[str, str] = attrs.field(factory=dict)
+    content: bytes = b""
+
+    @property
+    def body(self) -> Any:  # noqa: ANN401 - JSON
+        return json.loads(self.content)
+
+
+@attrs.define
+class Site:
+    app: ASGIApp
+
+    async def ask(self, method: str, path: str, body: object = None, **headers: str) -> Answered:
+        content = json.dumps(body).encode() if body is not None else b""
+        answered = Answered()
+        sent = [(b"host", b"localhost"), *((k.encode(), v.encode()) for k, v in headers.items())]
+        if body is not None:
+            sent += [(b"content-type", b"application/json")]
+            sent += [(b"content-length", str(len(content)).encode())]
+        scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "root_path": "",
+            "headers": sent,
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 2),
+            "state": {},
+        }
+        messages = [{"type": "http.request", "body": content, "more_body": False}]
+
+        async def receive() -> Message:
+            if messages:
+                return messages.pop()
+            await trio.sleep_forever()
+            raise AssertionError
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answered.status = message["status"]
+                answered.headers = {n.decode().lower(): v.decode() for n, v in message["headers"]}
+            else:
+                answered.content += message.get("body", b"")
+
+        await self.app(scope, receive, send)
+        return answered
+
+    async def chat(self, **fields: object) -> Answered:
+        messages = [{"role": "user", "content": SECRET_PROMPT}]
+        body = {"model": "a", "messages": messages, "max_tokens": 3, **fields}
+        return await self.ask("POST", "/v1/chat/completions", body)
+
+
+@asynccontextmanager
+async def open_site(
+    static: Path = Path("/nowhere"),
+    key: str | None = None,
+    **changed: Any,  # noqa: ANN401
+) -> AsyncIterator[Site]:
+    settings = Settings(api_key=key, **changed)
+    async with open_house(shown=parts.shown(settings)) as house:
+        policy = parts.security(settings)
+        desk = Desk(house.lattice, settings, policy.is_key, trio.Event(), static)
+        gateway = Gateway(house.lattice, settings)
+        yield Site(make_app(gateway, policy, [dashboard_routes(desk)]))
+
+
+# --- the page -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    static = tmp_path / "static"
+    (static / "vendor").mkdir(parents=True)
+    (static / "index.html").write_text("<!doctype html>")
+    (static / "app.js").write_text("let a")
+    (static / "vendor" / "preact-10.27.2.js").write_text("let b")
+    (tmp_path / "secret.txt").write_text("outside")
+    (static / "link.txt").symlink_to(tmp_path / "secret.txt")
+    return static
+
+
+async def test_the_page_is_open_and_trusts_only_itself(
+    folder: Path, autojump_clock: MockClock
+) -> None:
+    async with open_site(folder, key="sesame") as site:
+        index = await site.ask("GET", "/dashboard/")
+        moved = await site.ask("GET", "/dashboard")
+
+        assert (index.status, index.content) == (200, b"<!doctype html>")
+        policy = index.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert (moved.status, moved.headers["location"]) == (302, "/dashboard/")
+
+
+async def test_files_are_typed_and_cached_by_what_their_names_promise(
+    folder: Path, autojump_clock: MockClock
+) -> None:
+    async with open_site(folder) as site:
+        script = await site.ask("GET", "/dashboard/app.js")
+        vendored = await site.ask("GET", "/dashboard/vendor/preact-10.27.2.js")
+        known = {"if-none-match": script.headers["etag"]}
+        again = await site.ask("GET", "/dashboard/app.js", **known)
+
+        assert script.headers["content-type"].startswith("text/javascript")
+        assert script.headers["cache-control"] == "no-cache"
+        assert "immutable" in vendored.headers["cache-control"]
+        assert (again.status, again.content) == (304, b"")
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/dashboard/../secret.txt", "/dashboard/link.txt", "/dashboard/x.js", "/dashboard/vendor/"],
+)
+async def test_what_is_not_in_the_folder_is_a_404(
+    folder: Path, path: str, autojump_clock: MockClock
+) -> None:
+    async with open_site(folder) as site:
+        answer = await site.ask("GET", path)
+
+        assert answer.status == 404
+        assert answer.body["error"]["code"] == "not_found"
+
+
+def test_a_folder_that_is_not_there_has_no_pages(tmp_path: Path) -> None:
+    assert read_pages(tmp_path / "nothing") == {}
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/dashboard/api/snapshot", "/dashboard/api/config", "/dashboard/api/history", "/metrics"],
+)
+async def test_data_needs_the_key(path: str, autojump_clock: MockClock) -> None:
+    async with open_site(key="sesame") as site:
+        assert (await site.ask("GET", path)).status == 401
+        assert (await site.ask("GET", path, authorization="Bearer sesame")).status == 200
+
+
+# --- preferences ----------------------------------------------------------------------------
+
+PREFERENCES = "/dashboard/api/preferences"
+
+
+async def test_a_default_can_be_set_kept_and_cleared(autojump_clock: MockClock) -> None:
+    async with open_site() as site:
+        for sent, default in (
+            ({"default_model": "b"}, "b"),
+            ({}, "b"),
+            ({"default_model": None}, "b"),
+            ({"default_model": ""}, ""),
+        ):
+            answer = await site.ask("POST", PREFERENCES, sent)
+            assert answer.body == {
+                "ok": True,
+                "preferences": {"default_model": default, "swarm_presets": {}},
+            }
+            if default:
+                assert (await site.chat(model="auto")).body["model"] == default
+
+
+async def test_presets_are_kept_and_what_is_no_list_is_dropped(autojump_clock: MockClock) -> None:
+    async with open_site() as site:
+        given = {"two": ["a", "b"], "wrong": "a", "empty": [], "mixed": ["a", 1]}
+        answer = await site.ask("POST", PREFERENCES, {"swarm_presets": given})
+        state = await site.ask("GET", "/v1/state")
+
+        assert answer.body["preferences"]["swarm_presets"] == {"two": ["a", "b"]}
+        assert state.body["preferences"]["swarm_presets"] == {"two": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    ("sent", "param"),
+    [
+        ({"default_model": 5}, "default_model"),
+        ({"default_model": "x" * 257}, "default_model"),
+        ({"swarm_presets": []}, "swarm_presets"),
+        (["default_model"], None),
+    ],
+)
+async def test_a_wrong_preference_is_a_400_that_names_it(
+    sent: object, param: str | None, autojump_clock: MockClock
+) -> None:
+    async with open_site() as site:
+        answer = await site.ask("POST", PREFERENCES, sent)
+
+        assert answer.status == 400
+        assert answer.body["error"]["param"] == param
+
+
+# --- loading --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("field", ["alias", "model"])
+async def test_a_model_is_loaded(field: str, autojump_clock: MockClock) -> None:
+    async with open_site() as site:
+        answer = await site.ask("POST", "/dashboard/api/models/load", {field: "b"})
+
+        assert answer.body == {"ok": True, "alias": "b", "resident": ["b"]}
+
+
+@pytest.mark.parametrize("model", [None, "", 5, "a;b", "a\nb", "x" * 300, "no such"])
+async def test_a_wrong_model_is_a_400(model: object, autojump_clock: MockClock) -> None:
+    async with open_site() as site:
+        answer = await site.ask("POST", "/dashboard/api/models/load", {"model": model})
+
+        assert answer.status == 400
+        assert ("hint" in answer.body) == (model == "no such")
+
+
+async def test_the_rescan_is_here(autojump_clock: MockClock) -> None:
+    async with open_site() as site:
+        answer = await site.ask("POST", "/dashboard/api/admin/rescan", {})
+
+        assert answer.body["diff"]["unchanged"] == ["a", "b", "c"]
+
+
+# --- what is kept ---------------------------------------------------------------------------
+
+
+async def everything_shown(site: Site) -> list[Answered]:
+    paths = ("/v1/state", "/dashboard/api/snapshot", "/dashboard/api/config", "/metrics")
+    return [await site.ask("GET", path) for path in paths]
+
+
+async def test_prompts_are_not_kept(autojump_clock: MockClock) -> None:
+    async with open_site() as site:
+        await site.chat()
+        await site.chat(model="a", max_tokens=0)
+
+        shown = await everything_shown(site)
+
+        assert not [page for page in shown if SECRET_PROMPT.encode() in page.content]
+        assert not [event for event in shown[1].body["events"] if "preview" in event]
+
+
+async def test_prompts_are_kept_up_to_a_length_where_that_is_wanted(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_site(capture_prompts=True, preview_chars=5, max_prompt_chars=10) as site:
+        await site.chat()
+
+        [event] = (await everything_shown(site))[1].body["events"]
+
+        assert event["preview"] == {
+            "role_counts": {"user": 1},
+            "last_user_chars": len(SECRET_PROMPT),
+            "last_user": SECRET_PROMPT[:5],
+            "prompt": SECRET_PROMPT[:10],
+        }
+
+
+async def test_no_key_is_in_what_is_shown(autojump_clock: MockClock) -> None:
+    async with open_site(key="sesame-open") as site:
+        for path in ("/v1/state", "/dashboard/api/config", "/metrics"):
+            answer = await site.ask("GET", path, authorization="Bearer sesame-open")
+            assert answer.status == 200
+            assert b"sesame-open" not in answer.content
+
+
+async def test_refused_requests_leave_an_event_with_the_reason(autojump_clock: MockClock) -> None:
+    async with open_site() as site:
+        await site.ask("POST", "/v1/models/none/load", {})
+        await site.chat(temperature="hot")
+        await site.chat(model="a")
+        answer = await site.ask("GET", "/dashboard/api/snapshot")
+        state = await site.ask("GET", "/v1/state")
+
+        events = answer.body["events"]
+        outcomes = [(event["status"], event["outcome"]) for event in events]
+        assert outcomes == [(404, "model_not_found"), (400, "invalid_request"), (200, "ok")]
+        assert [event["resolved_model"] for event in events] == [None, None, "a"]
+        assert events[2]["completion_tokens"] == 3
+        errors = list(state.body["errors"].values())
+        assert [error["code"] for error in errors] == ["model_not_found", "invalid_request"]
+        assert "none" in errors[0]["message"]
+
+
+async def test_a_client_that_leaves_is_seen_as_one(autojump_clock: MockClock) -> None:
+    async with open_site() as site:
+        with trio.move_on_after(2):
+            await site.chat()
+
+        [event] = (await site.ask("GET", "/dashboard/api/snapshot")).body["events"]
+
+        assert (event["status"], event["outcome"]) == (None, "client_left")
+
+
+async def test_the_history_has_a_row_for_each_second(autojump_clock: MockClock) -> None:
+    async with open_site() as site:
+        await site.chat()
+        await trio.sleep(3)
+
+        rows = (await site.ask("GET", "/dashboard/api/history")).body
+
+        assert len({len(rows[name]) for name in rows if name != "step_ms"}) == 1
+        assert [row for row in rows["ttft_p50_ms"] if row is not None] == [
+            pytest.approx(6000, rel=1 / 16)
+        ]
+        assert rows["end_ms"] == sorted(rows["end_ms"])
+
+
+# --- Prometheus -----------------------------------------------------------------------------
+
+
+def families(text: str) -> Mapping[str, Any]:
+    return {family.name: family for family in text_string_to_metric_families(text)}
+
+
+async def test_metrics_are_what_prometheus_reads(autojump_clock: MockClock) -> None:
+    async with open_site() as site:
+        await site.chat()
+        await site.chat(temperature="hot")
+        scraped = await site.ask("GET", "/metrics")
+
+        found = families(scraped.content.decode())
+        requests = {
+            (sample.labels["gen_ai_response_model"], sample.labels["lattice_outcome"]): sample.value
+            for sample in found["lattice_requests"].samples
+        }
+        assert requests == {("a", "ok"): 1, ("none", "invalid_request"): 1}
+        ttft = found["gen_ai_server_time_to_first_token_seconds"]
+        assert ttft.type == "histogram"
+        below = {s.labels["le"]: s.value for s in ttft.samples if s.name.endswith("_bucket")}
+        assert (below["5.0"], below["7.5"], below["+Inf"]) == (0, 1, 1)
+        [total] = [s.value for s in ttft.samples if s.name.endswith("_sum")]
+        assert total == pytest.approx(6.0)
+        output = [
+            sample.value
+            for sample in found["lattice_tokens"].samples
+            if sample.labels["gen_ai_token_type"] == "output"
+        ]
+        assert output == [3]
+        assert found["lattice_model_load_seconds"].samples
+
+
+async def test_every_name_in_the_grafana_dashboard_is_one_of_ours(
+    autojump_clock: MockClock,
+) -> None:
+    dashboard = json.loads((ROOT / "docs" / "grafana.json").read_text(encoding="utf-8"))
+    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    named = re.findall(r"\b(?:lattice|gen_ai_server|process)_\w+", " ".join(expressions))
+    used = set(named) - {"lattice_class", "lattice_outcome", "lattice_cache_result"}  # labels
+    async with open_site() as site:
+        await site.chat()
+        found = families((await site.ask("GET", "/metrics")).content.decode())
+    names = {
+        name + suffix for name in found for suffix in ("", "_total", "_bucket", "_sum", "_count")
+    }
+
+    assert used
+    assert used <= names
+
+
+def test_the_metrics_page_has_every_name() -> None:
+    text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+
+    assert not [name for name in (*COUNTERS, *HISTOGRAMS) if name not in text]
