@@ -56,6 +56,7 @@ def admin_routes(gateway: Gateway) -> Blueprint:
         return json_response({"ok": True, "model": model, "resident": list(view.resident)})
 
     @routes.post("/v1/models/<path:model>/unload")
+    @routes.post("/v1/models/<path:model>/drain")
     @typed_errors
     async def unload(model: str) -> Response:
         _refuse_remote(lattice, model)

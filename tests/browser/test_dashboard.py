@@ -1,0 +1,311 @@
+"""The page on a real server: live streams, every control, restarts, keys, and a long life."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, CDPSession, Locator, Page, expect
+
+from lattice_bench.echo_model import write_echo_model
+from tests.end_to_end.serving import Served, eventually, start
+
+from .chromium import Watched, open_browser, watched
+
+pytestmark = pytest.mark.browser
+
+ECHO = "lattice_actors.engine.echo"
+KEY = "a key of sixteen"  # has spaces, as nothing forbids
+OPENED = 1000  # requests while one page stays open
+HEAP_GROWTH = 3_000_000  # bytes; a leak of 3 kB a request would be as much
+
+
+@pytest.fixture(scope="module")
+def serve() -> Iterator[Callable[..., Served]]:
+    """Start servers; those that still run at the end are ended."""
+    started: list[Served] = []
+
+    def serve_one(*args: str, **environ: str) -> Served:
+        served = start(*args, **environ)
+        started.append(served)
+        served.wait_until_listening()
+        return served
+
+    yield serve_one
+    for served in started:
+        served.client.close()
+        if served.process.poll() is None:
+            served.process.kill()
+        served.process.wait()
+        assert served.process.stderr is not None
+        served.process.stderr.close()
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("models")
+    write_echo_model(root / "quick")
+    write_echo_model(root / "slow", step_ms=40)
+    write_echo_model(root / "failing", load_error={"text": "no memory left", "permanent": True})
+    return root
+
+
+@pytest.fixture(scope="module")
+def server(serve: Callable[..., Served], root: Path) -> Served:
+    return serve("--model-root", str(root), "--engine-module", ECHO, "--max-resident-models", "3")
+
+
+@pytest.fixture(scope="module")
+def browser(server: Served) -> Iterator[Browser]:
+    with open_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def shown(browser: Browser, server: Served) -> Iterator[Watched]:
+    with watched(browser) as shown:
+        shown.page.goto(server.url + "/dashboard/")
+        expect(live(shown.page)).to_be_visible()
+        yield shown
+
+
+def live(page: Page) -> Locator:
+    return page.get_by_text("Live", exact=True)
+
+
+def card(page: Page, model: str) -> Locator:
+    return page.locator(".card").filter(has=page.get_by_role("heading", name=model, exact=True))
+
+
+def in_background(ask: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=ask)
+    thread.start()
+    return thread
+
+
+def test_a_stream_is_seen_while_it_runs_and_can_be_cancelled(
+    server: Served, shown: Watched
+) -> None:
+    page = shown.page
+    told: list[Any] = []
+    asking = in_background(lambda: told.append(server.chat(model="slow", max_tokens=2000).json()))
+    row = page.locator(".request.going").filter(has_text="slow")
+    expect(row.locator(".phase-decode")).to_be_visible()
+    expect(row).to_contain_text("tok/s")
+    expect(card(page, "slow")).to_contain_text("ready")
+    expect(card(page, "slow").locator(".slots .taken")).to_have_count(1)
+    expect(page.locator(".stats").get_by_text("of 8 slots")).to_be_visible()
+
+    row.get_by_role("button").click()
+
+    expect(page.locator(".notice")).to_have_text("Cancelled.")
+    asking.join()
+    assert told[0]["error"]["code"] == "request_cancelled"
+    expect(page.locator("#problems li").first).to_contain_text("request_cancelled")
+    expect(page.locator(".request.going")).to_have_count(0)
+
+
+def test_a_model_is_loaded_pinned_drained_and_unloaded(server: Served, shown: Watched) -> None:
+    page = shown.page
+    quick = card(page, "quick")
+
+    quick.get_by_role("button", name="Load").click()
+    expect(quick).to_contain_text("ready")
+    quick.get_by_role("button", name="Pin", exact=False).click()
+    expect(quick.get_by_role("button", name="Unpin")).to_be_visible()
+    assert server.get("/v1/state")["models"]["quick"]["pinned"]
+    quick.get_by_role("button", name="Unpin").click()
+    expect(quick.get_by_role("button", name="Pin quick", exact=True)).to_be_visible()
+    quick.get_by_role("button", name="Unload").click()
+    expect(quick).to_contain_text("cold")
+
+    asking = in_background(lambda: server.chat(model="slow", max_tokens=60))
+    slow = card(page, "slow")
+    slow.get_by_role("button", name="Drain").click()
+    expect(page.get_by_text("slow goes when its answers are over.")).to_be_visible()
+    expect(slow).to_contain_text("draining")
+    expect(slow).to_contain_text("cold")
+    asking.join()
+
+
+def test_a_load_that_fails_says_why(shown: Watched) -> None:
+    shown.forgiven = ("the server responded with a status of 503",)
+    failing = card(shown.page, "failing")
+
+    failing.get_by_role("button", name="Load").click()
+
+    expect(shown.page.locator(".notice.bad")).to_contain_text("no memory left")
+    expect(shown.page.locator("#problems li").first).to_contain_text("503")
+
+
+def test_models_that_appear_are_found(root: Path, shown: Watched) -> None:
+    write_echo_model(root / "later")
+    shown.page.get_by_role("button", name="Rescan").click()
+
+    expect(shown.page.locator(".notice")).to_contain_text("1 added")
+    expect(card(shown.page, "later")).to_be_visible()
+
+
+def test_a_default_and_a_preset_are_kept_and_cleared(server: Served, shown: Watched) -> None:
+    page = shown.page
+    page.get_by_label("Default model").fill("slow")
+    page.get_by_label("Presets, one a line").fill("council: quick, slow")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Default model: slow.")).to_be_visible()
+    kept = server.get("/v1/state")["preferences"]
+    assert kept == {"default_model": "slow", "swarm_presets": {"council": ["quick", "slow"]}}
+
+    page.get_by_label("Default model").fill("")
+    page.get_by_label("Presets, one a line").fill("")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("No default model any more.")).to_be_visible()
+    assert server.get("/v1/state")["preferences"].get("default_model") is None
+
+
+def test_who_waits_is_in_the_queue_with_a_prediction(server: Served, shown: Watched) -> None:
+    page = shown.page
+    with ThreadPoolExecutor(11) as pool:
+        for _ in range(11):
+            pool.submit(server.chat, model="slow", max_tokens=25)
+        expect(page.locator("#queue tbody tr")).to_have_count(3)
+        expect(page.locator("#queue tbody tr").first).to_contain_text("slow")
+        page.locator("#queue tbody tr").last.get_by_role("button").click()
+        expect(page.get_by_text("Taken out of the queue.")).to_be_visible()
+    expect(page.locator("#queue")).to_contain_text("Nobody waits")
+
+
+def test_the_playground_streams_explains_and_stops(server: Served, shown: Watched) -> None:
+    page = shown.page
+    page.get_by_role("link", name="Playground", exact=True).click()
+    page.get_by_label("Capability").fill("quick")
+    page.get_by_label("Prompt").fill("over the sea")
+    expect(page.locator("#route .is-chosen")).to_contain_text("quick")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#answer .text")).to_contain_text("over the sea over the sea")
+    expect(page.locator("#answer")).to_contain_text("256 tokens")
+    expect(page.locator("#route")).to_contain_text("mlx/quick")
+
+    page.get_by_label("Capability").fill("slow")
+    page.get_by_role("button", name="Ask").click()
+    expect(page.locator("#answer .text")).to_contain_text("over")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#answer")).to_contain_text("stopped")
+    eventually(lambda: server.running() == 0)
+
+
+def test_the_playground_says_why_there_is_no_answer(shown: Watched) -> None:
+    shown.forgiven = ("the server responded with a status of",)
+    page = shown.page
+    page.get_by_role("link", name="Playground", exact=True).click()
+    page.get_by_label("Capability").fill("failing")
+    page.get_by_label("Prompt").fill("hello")
+    page.get_by_role("button", name="Ask").click()
+
+    expect(page.locator("#answer").get_by_role("alert")).to_contain_text("no memory left")
+
+
+def test_it_comes_back_after_the_server_was_restarted(
+    browser: Browser, serve: Callable[..., Served], root: Path
+) -> None:
+    own = ("--model-root", str(root), "--engine-module", ECHO)
+    first = serve(*own)
+    port = first.url.rsplit(":", 1)[1]
+    with watched(browser) as shown:
+        shown.forgiven = ("ERR_CONNECTION_REFUSED",)
+        page = shown.page
+        page.goto(first.url + "/dashboard/")
+        expect(live(page)).to_be_visible()
+
+        first.stop()
+        expect(page.get_by_text("Reconnecting in")).to_be_visible()
+        expect(card(page, "quick")).to_be_visible()
+
+        second = serve(*own, "--port", port)
+        page.get_by_role("button", name="Now").click()
+        expect(live(page)).to_be_visible()
+        second.chat(model="quick", max_tokens=3)
+        expect(page.locator(".request")).to_have_count(1)
+        second.stop()
+
+
+def test_a_key_is_asked_for_and_used_for_everything(
+    browser: Browser, serve: Callable[..., Served], root: Path
+) -> None:
+    server = serve("--model-root", str(root), "--engine-module", ECHO, LATTICE_API_KEY=KEY)
+    with watched(browser) as shown:
+        shown.forgiven = ("the server responded with a status of 401",)
+        page = shown.page
+        page.goto(server.url + "/dashboard/")
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_label("Key").fill("not this one")
+        dialog.get_by_role("button", name="Unlock").click()
+        expect(dialog.get_by_role("alert")).to_contain_text("not the key of this server")
+        dialog.get_by_label("Key").fill(KEY)
+        dialog.get_by_role("button", name="Unlock").click()
+        expect(live(page)).to_be_visible()
+
+        card(page, "quick").get_by_role("button", name="Load").click()
+        expect(card(page, "quick")).to_contain_text("ready")
+        page.reload()
+        expect(live(page)).to_be_visible()
+        assert not any(KEY in line for line in server.lines)
+    server.stop()
+
+
+def heap_bytes(tools: CDPSession) -> int:
+    """What the page's scripts hold after the garbage is gone."""
+    for _ in range(3):
+        tools.send("HeapProfiler.collectGarbage")
+    used = tools.send("Runtime.getHeapUsage")["usedSize"]
+    assert isinstance(used, int | float)
+    return int(used)
+
+
+def nodes(tools: CDPSession) -> int:
+    return int(tools.send("Memory.getDOMCounters")["nodes"])
+
+
+def test_a_page_left_open_does_not_grow(server: Served, shown: Watched) -> None:
+    tools = shown.page.context.new_cdp_session(shown.page)
+
+    def ask(number: int) -> None:
+        server.chat(model="quick", max_tokens=4 if number % 50 else 0)
+
+    def many(number: int) -> None:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(ask, range(number)))
+        seen = server.get("/v1/state")["totals"]["requests"]
+        expect(shown.page.locator(".stats")).to_contain_text(f"{seen} requests")
+
+    many(150)  # everything that is bounded is full
+    before, elements = heap_bytes(tools), nodes(tools)
+    many(OPENED)
+
+    assert heap_bytes(tools) - before < HEAP_GROWTH
+    assert nodes(tools) < 1.3 * elements + 300
+    expect(live(shown.page)).to_be_visible()
+
+
+@pytest.mark.smollm2
+def test_a_real_model_streams_into_the_page(
+    browser: Browser, serve: Callable[..., Served], tmp_path: Path
+) -> None:
+    server = serve(LATTICE_CACHE_DIR=str(tmp_path), HOME=str(tmp_path))
+    with watched(browser, width=390, scheme="light") as shown:
+        page = shown.page
+        page.goto(server.url + "/dashboard/#playground")
+        page.get_by_label("Prompt").fill("What is the capital of France?")
+        page.get_by_text("Settings").click()
+        page.get_by_label("Temperature").fill("0")
+        page.get_by_role("button", name="Ask").click()
+        expect(page.locator("#answer .text")).to_have_text(
+            "The capital of France is Paris.", timeout=60_000
+        )
+        page.get_by_role("link", name="Overview", exact=True).click()
+        expect(page.locator(".request.ended")).to_contain_text("8 tok")
+        assert page.evaluate("(scrollTo(500, 0), scrollX)") == 0
+    server.stop()
