@@ -91,6 +91,8 @@ async def _serve_lattice(lattice: Lattice, settings: Settings, shutdown: Shutdow
             )
             for host, port in bound:
                 say(f"listening on http://{f'[{host}]' if ':' in host else host}:{port}")
+            if settings.dashboard:
+                say("the dashboard is below it: /dashboard/")
             for line in greeting(await lattice.catalog.snapshot(), settings.model_root):
                 say(line)
         nursery.cancel_scope.cancel(reason="the server has stopped")
