@@ -22,10 +22,11 @@ from contextlib import asynccontextmanager
 import attrs
 import trio
 
-from .admission import handle as admission_handle
 from .admission.admission import AdmissionActor
 from .admission.forecast import Forecast
-from .admission.handle import AdmissionHandle, ModelOutlook
+from .admission.handle import AdmissionHandle
+from .admission.messages import Message as AdmissionMessage
+from .admission.messages import ModelOutlook
 from .admission.queue import AdmissionQueue
 from .admission.ticket import Ticket
 from .admission.verdicts import Limits, QueueView
@@ -141,7 +142,7 @@ async def open_lattice(
     memory, forecast, pins = CatalogMemory(), Forecast(), set(budget.pinned)
     catalog_box = Mailbox[catalog_actor.Message]("catalog", MOST_UNREAD)
     evictor_box = Mailbox[evictor_handle.Message]("evictor", MOST_UNREAD)
-    admission_box = Mailbox[admission_handle.Message]("admission", MOST_UNREAD)
+    admission_box = Mailbox[AdmissionMessage]("admission", MOST_UNREAD)
     evictor, admission = EvictorHandle(evictor_box), AdmissionHandle(admission_box)
     catalog, budget_of_retries, ledger = CatalogHandle(catalog_box), RetryBudget(), Ledger()
     # One for all, and only where it is needed: it reads all certificates, some 50 ms.

@@ -25,7 +25,7 @@ from lattice_actors.errors import (
 from lattice_actors.mailbox import Mailbox, Reply
 
 from .forecast import Forecast
-from .handle import (
+from .messages import (
     Barring,
     Census,
     Drain,

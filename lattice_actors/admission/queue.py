@@ -1,6 +1,6 @@
 """Who runs, who waits, who is turned away. Pure: the caller brings the clock and the news.
 
-The state changes with each piece of news; `_settle` then draws every consequence that is due, in
+Each piece of news changes the `Places`; `Settling` then draws every consequence that is due, in
 one order: grants, swaps that begin, models that have drained, models that are wanted or not any
 more. So it does not matter which news came first, and news that does not fit changes nothing.
 """
@@ -13,14 +13,14 @@ from typing import Generic
 
 import attrs
 
-from .deficit import Waiter
-from .fairness import Line
 from .forecast import Forecast
 from .gang_refusals import GangRefusals
-from .gangs import in_turn, patient
+from .gangs import in_turn
 from .outlook import Outlook, due_at
+from .places import Places
 from .refusals import MIN_RETRY_AFTER_S, Refusals
 from .residence import Residence, Stream, Swap
+from .settling import Settling
 from .verdicts import (
     Cancel,
     Capacity,
@@ -33,7 +33,6 @@ from .verdicts import (
     Prediction,
     QueueView,
     Refused,
-    Unwant,
     Verdict,
     Want,
 )
@@ -53,31 +52,32 @@ class AdmissionQueue(Generic[K]):
     limits: Limits = attrs.field(factory=Limits)
     forecast: Forecast = attrs.field(factory=Forecast)
     rebuilding: bool = False
-    _homes: dict[str, Residence[K]] = attrs.field(init=False, factory=dict[str, Residence[K]])
-    _where: dict[K, str] = attrs.field(init=False, factory=dict[K, str])  # waiting and running
-    _swaps: dict[str, Swap] = attrs.field(init=False, factory=dict[str, Swap])  # by wanted model
+    _places: Places[K] = attrs.field(init=False)
+    _work: Settling[K] = attrs.field(init=False)
     _left: set[K] = attrs.field(init=False, factory=set[K])  # while rebuilding
     _must_go: list[str] = attrs.field(init=False, factory=list[str])  # while rebuilding
-    _turns: int = attrs.field(init=False, default=0)
+
+    def __attrs_post_init__(self) -> None:
+        self._places = Places(self.limits.ageing_s)
+        self._work = Settling(self.limits, self.forecast, self._places)
 
     # --- news of requests ---
 
     def enter(self, ticket: K, facts: Facts, now: float) -> list[Verdict[K]]:
         """A request has come. It is granted, refused, or waits."""
-        if ticket in self._where:
+        if ticket in self._places:
             return self._enter_again(ticket, now)
-        home = self._home(facts.model)
-        self._where[ticket] = facts.model
-        waiter = home.line.add(ticket, facts, now)
+        home = self._places.home(facts.model)
+        waiter = self._places.wait(ticket, facts, now)
         if self.rebuilding:
             return []
         verdicts = self._never_fitting(home, now)
         if facts.deadline > now + self.forecast.prefill_s(facts):  # else an idle model is no help
-            verdicts += self._grants(now)
+            verdicts += self._work.grants(now)
         if ticket in home.line:
             refusal = self._refusals().at_once(waiter, now)
             if refusal is not None:
-                self._forget_waiter(ticket)
+                self._places.forget_waiter(ticket)
                 verdicts.append(refusal)
         return verdicts + self._settle(now)
 
@@ -85,12 +85,12 @@ class AdmissionQueue(Generic[K]):
         """The client has gone. Unknown and repeated tickets are nothing."""
         if self.rebuilding:
             self._left.add(ticket)  # a census may still name it
-        model = self._where.get(ticket)
-        if model is None:
+        home = self._places.home_of(ticket)
+        if home is None:
             return []
-        stream = self._homes[model].streams.get(ticket)
+        stream = home.streams.get(ticket)
         if stream is None:
-            self._forget_waiter(ticket)
+            self._places.forget_waiter(ticket)
             return self._settle(now)
         if stream.leaving:
             return []
@@ -99,22 +99,17 @@ class AdmissionQueue(Generic[K]):
 
     def ended(self, ticket: K, now: float) -> list[Verdict[K]]:
         """The backend says that the stream is over: slot and memory are free."""
-        model = self._where.get(ticket)
-        if model is None or ticket not in self._homes[model].streams:
+        home = self._places.home_of(ticket)
+        if home is None or ticket not in home.streams:
             return []
-        self._forget_stream(ticket)
+        self._places.forget_stream(ticket)
         return self._settle(now)
 
     def expire(self, now: float) -> list[Verdict[K]]:
         """Refuse those whose wait is over, and begin the swaps that are due."""
-        late = [
-            waiter
-            for home in self._homes.values()
-            for waiter in home.line.waiters
-            if waiter.facts.gives_up_at <= now
-        ]
+        late = [one for one in self._places.waiters if one.facts.gives_up_at <= now]
         for waiter in late:
-            self._forget_waiter(waiter.ticket)
+            self._places.forget_waiter(waiter.ticket)
         refusals = self._refusals()
         verdicts: list[Verdict[K]] = [refusals.expired(waiter, now) for waiter in late]
         return verdicts + self._settle(now)
@@ -125,15 +120,15 @@ class AdmissionQueue(Generic[K]):
 
         Ageing needs no wake-up: it changes who is next, never whether somebody may go.
         """
-        moments = [w.facts.gives_up_at for h in self._homes.values() for w in h.line.waiters]
+        moments = [waiter.facts.gives_up_at for waiter in self._places.waiters]
         if not self.rebuilding:
-            pending = (swap for swap in self._swaps.values() if not swap.begun)
-            moments += [due_at(swap, self._homes, self.limits) for swap in pending]
+            pending = (swap for swap in self._work.swaps.values() if not swap.begun)
+            moments += [due_at(swap, self._places.homes, self.limits) for swap in pending]
         return min(moments, default=math.inf)
 
     def ready_since(self, model: str) -> float:
         """When *model* became ready; NaN where it is not."""
-        home = self._homes.get(model)
+        home = self._places.homes.get(model)
         return home.since if home is not None and home.phase is Phase.READY else math.nan
 
     # --- news of gangs ---
@@ -145,75 +140,77 @@ class AdmissionQueue(Generic[K]):
 
         Each of *later* takes a place in the queue at once, and waits for it to be `eligible`.
         """
-        branches = [(ticket, facts) for ticket, facts in branches if ticket not in self._where]
-        later = [(ticket, facts) for ticket, facts in later if ticket not in self._where]
-        models = in_turn(branches, later, {f.model: self._home(f.model) for _, f in branches})
+        branches = [(ticket, facts) for ticket, facts in branches if ticket not in self._places]
+        later = [(ticket, facts) for ticket, facts in later if ticket not in self._places]
+        models = in_turn(
+            branches, later, {f.model: self._places.home(f.model) for _, f in branches}
+        )
         for _, facts in later:
-            self._home(facts.model)
+            self._places.home(facts.model)
         if not self.rebuilding:
-            self._age(now)
+            self._places.age(now)
             after = self._if_entered(branches, later, now)
             refusals = GangRefusals(self._outlook(), after).of(branches, later, now)
             if refusals:
                 return [*refusals]
         for model in models:  # wants are told in the order of homes
-            if not len(self._homes[model].line):
-                self._homes[model] = self._homes.pop(model)
+            if not len(self._places.homes[model].line):
+                self._places.to_the_end(model)
         for ticket, facts in later:
-            self._hold(ticket, facts)
+            self._places.hold(ticket, facts)
         for ticket, facts in branches:
-            self._wait(ticket, facts, now)
+            self._places.wait(ticket, facts, now)
         return self._settle(now)
 
     def rejoin(
         self, ticket: K, facts: Facts, now: float, *, eligible: bool = True
     ) -> list[Verdict[K]]:
         """A ticket asks for its grant whose gang was let in, maybe before a crash of the owner."""
-        if ticket in self._where:
+        if ticket in self._places:
             return self._enter_again(ticket, now)
         if not eligible:
-            self._hold(ticket, facts)
+            self._places.hold(ticket, facts)
             return []
-        waiter = self._wait(ticket, facts, now)
-        verdicts = self._never_fitting(self._home(facts.model), now)
+        waiter = self._places.wait(ticket, facts, now)
+        verdicts = self._never_fitting(self._places.home(facts.model), now)
         too_late = facts.deadline <= now + self.forecast.prefill_s(facts)
-        if too_late and ticket in self._where and not self.rebuilding:
-            self._forget_waiter(ticket)
+        if too_late and ticket in self._places and not self.rebuilding:
+            self._places.forget_waiter(ticket)
             verdicts.append(self._refusals().expired(waiter, now))
         return verdicts + self._settle(now)
 
     def eligible(self, ticket: K, facts: Facts, now: float) -> list[Verdict[K]]:
         """A ticket that was held may be granted from now on; *facts* are its final ones."""
-        if ticket in self._where:
+        if ticket in self._places:
             if ticket not in self.held:
                 return []
-            self._forget_waiter(ticket)
+            self._places.forget_waiter(ticket)
         return self.rejoin(ticket, facts, now)
 
     # --- news of models ---
 
     def ready(self, model: str, capacity: Capacity, now: float) -> list[Verdict[K]]:
         """*model* serves, with this *capacity* (again: the capacity has changed)."""
-        home = self._home(model)
+        home = self._places.home(model)
         home.capacity = capacity
         # One that must go stays so, also when its engine has just been restarted.
         if home.phase in (Phase.COLD, Phase.WANTED):
             home.move(Phase.READY, now)
-            self._swaps.pop(model, None)
+            self._work.swaps.pop(model, None)
         return self._never_fitting(home, now) + self._settle(now)
 
     def loading(self, model: str, now: float) -> list[Verdict[K]]:
         """The load has begun: it is not taken back, and its time counts from here. Optional."""
-        home = self._home(model)
+        home = self._places.home(model)
         if home.phase is Phase.WANTED:
             home.load_begun = True
             home.since = now
-            self._swaps.pop(model, None)
+            self._work.swaps.pop(model, None)
         return []
 
     def gone(self, model: str, now: float) -> list[Verdict[K]]:
         """*model* holds no memory any more. Whoever waits for it makes it wanted again."""
-        self._clear(self._home(model), now)
+        self._clear(self._places.home(model), now)
         return self._settle(now)
 
     def failed(
@@ -230,12 +227,12 @@ class AdmissionQueue(Generic[K]):
 
         With *streams_run* what was granted goes on: it ends, or is cancelled, as ever.
         """
-        home = self._home(model)
+        home = self._places.home(model)
         if retry_after_s is not None:
             retry_after_s = max(MIN_RETRY_AFTER_S, retry_after_s)
         verdicts: list[Verdict[K]] = []
         for waiter in home.line.waiters:
-            self._forget_waiter(waiter.ticket)
+            self._places.forget_waiter(waiter.ticket)
             facts = self._refusals().queue_facts(waiter, now)
             verdicts.append(Refused(waiter.ticket, code, message, retry_after_s, facts))
         self._clear(home, now, streams_run=streams_run)
@@ -246,13 +243,13 @@ class AdmissionQueue(Generic[K]):
 
         Asked for a model that nobody waits for, it answers `Unwant`.
         """
-        home = self._home(for_model)
+        home = self._places.home(for_model)
         if home.phase in (Phase.COLD, Phase.WANTED):
-            known = self._swaps.get(for_model)
+            known = self._work.swaps.get(for_model)
             others = tuple(victim for victim in victims if victim != for_model)
-            self._swaps[for_model] = Swap(for_model, others)
+            self._work.swaps[for_model] = Swap(for_model, others)
             if known is not None and known.begun:
-                self._begin(self._swaps[for_model], now)
+                self._work.begin(self._work.swaps[for_model], now)
         return self._settle(now)
 
     def drain(self, model: str, now: float) -> list[Verdict[K]]:
@@ -260,13 +257,13 @@ class AdmissionQueue(Generic[K]):
         if self.rebuilding:
             self._must_go.append(model)  # what runs there is not known yet
             return []
-        return [*self._drain(self._home(model), now), *self._settle(now)]
+        return [*self._work.drain(self._places.home(model), now), *self._settle(now)]
 
     def remind(self, now: float) -> list[Verdict[K]]:
         """The evictor has lost its memory: repeat what still matters. It plans its swaps anew."""
-        self._swaps = {m: s for m, s in self._swaps.items() if s.begun}
+        self._work.swaps = {m: s for m, s in self._work.swaps.items() if s.begun}
         verdicts: list[Verdict[K]] = []
-        for home in self._homes.values():
+        for home in self._places.homes.values():
             if home.phase is Phase.WANTED:
                 verdicts.append(Want(home.model))
             elif home.phase is Phase.DRAINED:
@@ -284,24 +281,24 @@ class AdmissionQueue(Generic[K]):
         now: float,
     ) -> list[Verdict[K]]:
         """What is true of *model*, from its own actor: what else was believed is forgotten."""
-        home = self._home(model)
+        home = self._places.home(model)
         if capacity is not None:
             home.capacity = capacity
         if not phase_ready and home.phase not in (Phase.COLD, Phase.WANTED):
             home.move(Phase.COLD, now)
         elif phase_ready and home.phase in (Phase.COLD, Phase.WANTED):
             home.move(Phase.READY, now)
-            self._swaps.pop(model, None)
+            self._work.swaps.pop(model, None)
         verdicts: list[Verdict[K]] = []
         for ticket in set(home.streams) - {ticket for ticket, _ in running}:
-            self._forget_stream(ticket)
+            self._places.forget_stream(ticket)
         for ticket, facts in running:
             verdicts += self._adopt(home, ticket, facts, now)
         return verdicts + self._settle(now)
 
     def begin_rebuilding(self, now: float) -> list[Verdict[K]]:
         """Hold every decision back until `begin`, as the *rebuilding* flag does."""
-        self._age(now)
+        self._places.age(now)
         self.rebuilding = True
         return []
 
@@ -309,47 +306,49 @@ class AdmissionQueue(Generic[K]):
         """The last census is in: decide from here on."""
         self.rebuilding = False
         self._left.clear()
-        verdicts = [v for home in self._homes.values() for v in self._never_fitting(home, now)]
+        verdicts = [
+            v for home in self._places.homes.values() for v in self._never_fitting(home, now)
+        ]
         for model in self._must_go:
-            verdicts += self._drain(self._home(model), now)
+            verdicts += self._work.drain(self._places.home(model), now)
         self._must_go.clear()
         return verdicts + self._settle(now)
 
     # --- for showing ---
 
     def view(self, now: float) -> QueueView[K]:
-        self._age(now)
+        self._places.age(now)
         return self._outlook().view(now, rebuilding=self.rebuilding)
 
     def predict(self, facts: Facts, now: float) -> Prediction:
         """Where a request with these *facts* would stand if it came now. Changes nothing."""
-        self._age(now)
+        self._places.age(now)
         return self._outlook().predict(facts, now)
 
     @property
     def waiting(self) -> tuple[K, ...]:
         """Tickets without a fate, by model, in order of entering."""
-        return tuple(w.ticket for home in self._homes.values() for w in home.line.waiters)
+        return tuple(waiter.ticket for waiter in self._places.waiters)
 
     @property
     def held(self) -> tuple[K, ...]:
         """Tickets of gangs that may not be granted yet."""
-        return tuple(ticket for home in self._homes.values() for ticket in home.held)
+        return self._places.held
 
     @property
     def running(self) -> tuple[K, ...]:
         """Granted tickets that have not ended, leaving ones too."""
-        return tuple(ticket for home in self._homes.values() for ticket in home.streams)
+        return self._places.running
 
     def __repr__(self) -> str:
-        ready = sum(home.phase is Phase.READY for home in self._homes.values())
+        ready = sum(home.phase is Phase.READY for home in self._places.homes.values())
         shown = [
             f"{len(self.running)} running",
             f"{len(self.waiting)}/{self.limits.queue_max_total or 'any'} waiting",
-            f"{ready} of {len(self._homes)} models ready",
+            f"{ready} of {len(self._places.homes)} models ready",
         ]
-        if self._swaps:
-            shown.append("swapping to " + ", ".join(self._swaps))
+        if self._work.swaps:
+            shown.append("swapping to " + ", ".join(self._work.swaps))
         if self.rebuilding:
             shown.append("rebuilding")
         return f"<AdmissionQueue {', '.join(shown)}>"
@@ -357,80 +356,7 @@ class AdmissionQueue(Generic[K]):
     # --- consequences ---
 
     def _settle(self, now: float) -> list[Verdict[K]]:
-        if self.rebuilding:
-            return []
-        # Grants first: a model that has just come serves before it can be told to go again.
-        return [*self._grants(now), *self._due_swaps(now), *self._drained(now), *self._wants(now)]
-
-    def _grants(self, now: float) -> list[Verdict[K]]:
-        self._age(now)
-        verdicts: list[Verdict[K]] = []
-        while not 0 < self.limits.streams_total <= len(self.running):
-            offers = [
-                (level, home.last_turn, home.model)
-                for home in self._homes.values()
-                if len(home.line)
-                and (level := home.line.level_of_next(home.fits)) is not None
-                and not self._outlook().group_is_full(home)
-            ]
-            if not offers:
-                break
-            home = self._homes[min(offers)[2]]
-            waiter = home.line.take(home.fits)
-            assert waiter is not None
-            self._turns += 1
-            home.last_turn = self._turns
-            home.streams[waiter.ticket] = Stream(waiter.facts, now)
-            patient(waiter.facts.gang, self._homes)
-            verdicts.append(Granted(waiter.ticket, max(0.0, now - waiter.facts.arrived)))
-        return verdicts
-
-    def _due_swaps(self, now: float) -> list[Verdict[K]]:
-        verdicts: list[Verdict[K]] = []
-        for swap in list(self._swaps.values()):
-            if swap.begun or not len(self._homes[swap.model].line):
-                continue
-            if due_at(swap, self._homes, self.limits) <= now:
-                verdicts += self._begin(swap, now)
-        return verdicts
-
-    def _begin(self, swap: Swap, now: float) -> list[Verdict[K]]:
-        swap.begun = True
-        return [v for victim in swap.victims for v in self._drain(self._home(victim), now)]
-
-    def _drain(self, home: Residence[K], now: float) -> list[Verdict[K]]:
-        if home.phase is Phase.READY:
-            home.move(Phase.DRAINING, now)  # `_drained` tells when it is done
-            return []
-        # Nothing of it runs here. To be told again is to be answered again.
-        return [Drained(home.model)] if home.phase is not Phase.DRAINING else []
-
-    def _drained(self, now: float) -> list[Verdict[K]]:
-        done = [
-            home
-            for home in self._homes.values()
-            if home.phase is Phase.DRAINING and not home.streams
-        ]
-        for home in done:
-            home.move(Phase.DRAINED, now)
-        return [Drained(home.model) for home in done]
-
-    def _wants(self, now: float) -> list[Verdict[K]]:
-        verdicts: list[Verdict[K]] = []
-        for home in self._homes.values():
-            swap = self._swaps.get(home.model)
-            if len(home.line):
-                if home.phase is Phase.COLD:
-                    home.move(Phase.WANTED, now)
-                    verdicts.append(Want(home.model))
-            elif home.phase is Phase.WANTED or swap is not None:
-                if home.load_begun or (swap is not None and swap.begun):
-                    continue  # irrevocable: it will be there for the next one
-                self._swaps.pop(home.model, None)
-                if home.phase is Phase.WANTED:
-                    home.move(Phase.COLD, now)
-                verdicts.append(Unwant(home.model))
-        return verdicts
+        return [] if self.rebuilding else self._work.settle(now)
 
     def _never_fitting(self, home: Residence[K], now: float) -> list[Verdict[K]]:
         verdicts: list[Verdict[K]] = []
@@ -439,7 +365,7 @@ class AdmissionQueue(Generic[K]):
         for waiter in home.line.waiters:
             reason = home.never_fits(waiter.facts)
             if reason is not None:
-                self._forget_waiter(waiter.ticket)
+                self._places.forget_waiter(waiter.ticket)
                 verdicts.append(self._refusals().too_large(waiter, reason, now))
         return verdicts
 
@@ -447,7 +373,8 @@ class AdmissionQueue(Generic[K]):
 
     def _enter_again(self, ticket: K, now: float) -> list[Verdict[K]]:
         """Answer one whom a census already named; any other repetition is nothing."""
-        stream = self._homes[self._where[ticket]].streams.get(ticket)
+        home = self._places.home_of(ticket)
+        stream = None if home is None else home.streams.get(ticket)
         if stream is None or not stream.adopted:
             return []
         stream.adopted = False
@@ -457,12 +384,12 @@ class AdmissionQueue(Generic[K]):
         if ticket in home.streams:
             return []
         verdicts: list[Verdict[K]] = []
-        waits = ticket in self._where
+        waits = ticket in self._places
         if waits:  # it runs already: that is its fate
-            self._forget_waiter(ticket)
+            self._places.forget_waiter(ticket)
             verdicts.append(Granted(ticket, max(0.0, now - facts.arrived)))
-        self._where[ticket] = home.model
-        stream = home.streams[ticket] = Stream(facts, now, adopted=not waits)
+        stream = Stream(facts, now, adopted=not waits)
+        self._places.run(ticket, stream, home.model)
         if ticket in self._left:
             stream.leaving = True
             verdicts.append(Cancel(ticket))
@@ -471,58 +398,31 @@ class AdmissionQueue(Generic[K]):
     def _clear(self, home: Residence[K], now: float, *, streams_run: bool = False) -> None:
         """Forget all that was in memory: the model's streams can only be over."""
         for ticket in () if streams_run else list(home.streams):
-            self._forget_stream(ticket)
+            self._places.forget_stream(ticket)
         if home.phase is not Phase.COLD:
             home.move(Phase.COLD, now)
-        self._swaps.pop(home.model, None)
-        for swap in list(self._swaps.values()):
+        self._work.swaps.pop(home.model, None)
+        for swap in list(self._work.swaps.values()):
             if home.model not in swap.victims or swap.begun:
                 continue
             swap.victims = tuple(victim for victim in swap.victims if victim != home.model)
             if not swap.victims:
-                del self._swaps[swap.model]  # there is nothing left to decide
-
-    def _wait(self, ticket: K, facts: Facts, now: float) -> Waiter[K]:
-        self._where[ticket] = facts.model
-        return self._home(facts.model).line.add(ticket, facts, now)
-
-    def _hold(self, ticket: K, facts: Facts) -> None:
-        self._where[ticket] = facts.model
-        self._home(facts.model).held[ticket] = facts
+                del self._work.swaps[swap.model]  # there is nothing left to decide
 
     def _if_entered(
         self, branches: Sequence[tuple[K, Facts]], later: Sequence[tuple[K, Facts]], now: float
     ) -> Outlook[K]:
         """The queue as it would be if these were let in, and what can run at once did."""
-        trial = AdmissionQueue[K](self.limits, self.forecast)
-        trial._homes = {model: home.copy() for model, home in self._homes.items()}
+        trial = self._work.what_if()
         for ticket, facts in branches:
-            trial._wait(ticket, facts, now)
+            trial.places.wait(ticket, facts, now)
         for ticket, facts in later:
-            trial._hold(ticket, facts)
-        trial._grants(now)
-        return Outlook(self.limits, self.forecast, trial._homes, self._swaps)
-
-    def _forget_waiter(self, ticket: K) -> None:
-        home = self._homes[self._where.pop(ticket)]
-        if home.held.pop(ticket, None) is None:
-            home.line.remove(ticket)
-
-    def _forget_stream(self, ticket: K) -> None:
-        del self._homes[self._where.pop(ticket)].streams[ticket]
+            trial.places.hold(ticket, facts)
+        trial.grants(now)
+        return trial.outlook()
 
     def _outlook(self) -> Outlook[K]:
-        return Outlook(self.limits, self.forecast, self._homes, self._swaps)
+        return self._work.outlook()
 
     def _refusals(self) -> Refusals[K]:
         return Refusals(self._outlook())
-
-    def _age(self, now: float) -> None:
-        for home in self._homes.values():
-            home.line.age(now)
-
-    def _home(self, model: str) -> Residence[K]:
-        home = self._homes.get(model)
-        if home is None:
-            home = self._homes[model] = Residence(model, Line(self.limits.ageing_s))
-        return home
