@@ -1,4 +1,4 @@
-"""What admission is told and asked: one class a message.."""
+"""What admission is told and asked: one class a message."""
 
 from __future__ import annotations
 
