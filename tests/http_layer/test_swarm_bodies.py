@@ -191,7 +191,6 @@ ANY_MODELS: list[tuple[Any, str]] = [
     (5, "models"),
     ("qwen", "models"),
     ("role:coder,role:fast", "models"),
-    ("preset:unknown", "models"),
     ("", "models"),
     ([5], "models[0]"),
     (["a", None], "models[1]"),
@@ -215,7 +214,6 @@ ANY_MODELS: list[tuple[Any, str]] = [
     ([{"model": "a", "timeout": 0}], "models[0].timeout"),
     (["a"] * 300, "models"),
     ([f"m{number}" for number in range(17)], "models"),
-    (["preset:nobody"], "models"),
 ]
 SHARED_FIELDS: list[dict[str, Any]] = [
     {"max_tokens": 0},
@@ -356,11 +354,6 @@ def test_a_wrong_field_of_a_chat_is_refused_by_name(fields: dict[str, Any], para
 def test_too_many_branches_are_told_the_number_of_the_limit() -> None:
     with pytest.raises(BadRequest, match="100 answers asked for, and a swarm has at most 16"):
         ensemble("fanout", models=[{"model": "a", "samples": 100}])
-
-
-def test_an_unknown_preset_is_told_those_that_there_are() -> None:
-    with pytest.raises(BadRequest, match="no preset 'fast'; there are: wise"):
-        ensemble("fanout", models=["preset:fast"])
 
 
 MANNER = {"max_tokens": 5, "temperature": 1, "top_p": 0.5, "seed": 1}

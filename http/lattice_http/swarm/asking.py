@@ -220,20 +220,10 @@ class SwarmParser:
                 if isinstance(entry, str)
                 else read_agent(entry, place)
             )
-        self._check_presets(agents, param)
         branches, limit = branches_of(agents), self.settings.swarm_max_branches
         if branches > limit:
             raise wrong(param, f"{branches} answers asked for, and a swarm has at most {limit}")
         return tuple(agents)
-
-    def _check_presets(self, agents: Sequence[Agent], param: str) -> None:
-        presets = {fold(name) for name, _ in self.settings.swarm_presets}
-        for agent in agents:
-            folded = fold(agent.spec)
-            name = folded.removeprefix(PRESET).strip()
-            if agent.plain and folded.startswith(PRESET) and name not in presets:
-                known = ", ".join(name for name, _ in self.settings.swarm_presets) or "none"
-                raise wrong(param, f"there is no preset {name[:64]!r}; there are: {known}")
 
     def _quorum(self, sent: int | None, param: str) -> int | None:
         limit = self.settings.swarm_max_branches

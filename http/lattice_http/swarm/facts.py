@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lattice_actors.capability.question import Rules
 from lattice_actors.capability.spec import META_MODELS
 from lattice_actors.settings import Settings
 from lattice_actors.swarm.asks import Strategy
@@ -37,6 +38,11 @@ def swarm_facts(settings: Settings) -> dict[str, Any]:
             for name, meta in META_MODELS.items()
         },
     }
+
+
+def presets_of(settings: Settings, rules: Rules) -> dict[str, tuple[str, ...]]:
+    """Return what ``preset:<name>`` stands for; those set while running win."""
+    return dict(settings.swarm_presets) | dict(rules.presets)
 
 
 def meta_models(settings: Settings) -> list[dict[str, Any]]:

@@ -18,6 +18,8 @@ from lattice_actors.swarm.host import Inventory
 from lattice_http.gateway import Caller, Gateway, Prompted
 from lattice_http.openai.request import ModelRequest
 
+from .facts import presets_of
+
 
 @attrs.define(eq=False)
 class SwarmHost:
@@ -46,9 +48,7 @@ class SwarmHost:
         outlook = await lattice.admission.outlook()
         chats = tuple(entry.id for entry in models if entry.kind is Kind.CHAT)
         loaded = tuple(one for one in chats if one in outlook and outlook[one].resident)
-        # Those set while running win over those of the settings.
-        presets = dict(self._gateway.settings.swarm_presets) | dict(world.rules.presets)
-        return Inventory(loaded, chats, presets)
+        return Inventory(loaded, chats, presets_of(self._gateway.settings, world.rules))
 
     async def route(self, spec: str, messages: Sequence[JsonObject]) -> Route | NoRoute:
         """Say which model *spec* means for *messages*; a header's latency tier says nothing."""

@@ -22,7 +22,7 @@ from lattice_http.sse import STREAM_HEADERS
 
 from .asking import SwarmParser, SwarmRequest
 from .exchange import SwarmExchange
-from .facts import swarm_facts
+from .facts import presets_of, swarm_facts
 from .frames import ChatFrames, NamedFrames
 from .headers import swarm_headers
 from .registry import Swarms
@@ -78,6 +78,7 @@ def swarm_routes(swarms: Swarms) -> Blueprint:
             "default_model": world.rules.runtime_default or world.rules.default_model,
             "max_concurrent_models": gateway.settings.max_resident_models,
             **swarm_facts(gateway.settings),
+            "swarm_presets": presets_of(gateway.settings, world.rules),
         }
         return json_response(body)
 
