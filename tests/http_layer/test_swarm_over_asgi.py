@@ -220,6 +220,53 @@ async def test_a_plain_client_of_a_swarm_sees_nothing_but_chunks(
     assert told[-1][1] == "[DONE]"
 
 
+@pytest.mark.parametrize("strategy", ["longest", "first-success"])
+async def test_a_plain_clients_headers_wait_for_the_answer_and_name_the_winner(
+    autojump_clock: MockClock, strategy: str
+) -> None:
+    swarm = {"models": ["a", "b"], "strategy": strategy}
+    async with open_client(keepalive_s=60) as client:
+        answered = await ask(client, "/v1/chat/completions", swarm=swarm, stream=True)
+
+    last = events(answered)[-2][1]
+    headers = answered.headers
+    assert headers["x-swarm-winner"] == last["swarm"]["winner"]
+    assert headers["x-model-routed-to"] == last["model"]
+    assert (headers["x-swarm-strategy"], headers["x-swarm-intent"]) == (strategy, "council")
+
+
+async def test_a_vote_that_fails_before_its_answer_has_a_status_for_a_plain_client(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_client(keepalive_s=60) as client, trio.open_nursery() as nursery:
+        answers: list[Answered] = []
+
+        async def vote() -> None:
+            answers.append(await ask(client, "/v1/chat/completions", stream=True, max_tokens=50))
+
+        nursery.start_soon(vote)
+        await trio.sleep(LOAD_S + 3.5)
+        for engine in client.house.plan.engines.values():
+            engine.crash()
+
+    assert answers[0].status == 502
+    assert answers[0].headers["x-swarm-error-kinds"] == "model_crashed=2"
+    assert [row["text"] for row in answers[0].body["candidates"]] == ["xxx", "xxx"]
+
+
+async def test_a_preset_that_was_set_while_running_can_be_asked(autojump_clock: MockClock) -> None:
+    async with open_client() as client:
+        await client.house.lattice.catalog.set_presets({"Two": ("a", "b")})
+        answered = await ask(client, "/swarm/fanout", models="preset:two")
+        unknown = await ask(client, "/swarm/fanout", models=["preset:three"], stream=True)
+        shown = (await client.send("GET", "/swarm/models")).body
+
+    assert [row["model"] for row in answered.body["responses"]] == ["a", "b"]
+    assert (unknown.status, unknown.body["error"]["param"]) == (400, "models")
+    assert "there are: Two" in unknown.body["error"]["message"]
+    assert shown["swarm_presets"] == {"Two": ["a", "b"]}
+
+
 @pytest.mark.parametrize("by_header", [True, False])
 async def test_a_client_that_asks_gets_the_named_events_as_well(
     autojump_clock: MockClock, by_header: bool
@@ -397,7 +444,7 @@ async def test_an_operator_ends_a_whole_swarm_by_the_id_of_its_request(
 
 
 async def test_the_end_of_the_server_ends_swarms_with_words(autojump_clock: MockClock) -> None:
-    async with open_client() as client, trio.open_nursery() as nursery:
+    async with open_client(keepalive_s=1) as client, trio.open_nursery() as nursery:
         answers: list[Answered] = []
 
         async def council(max_tokens: int) -> None:
@@ -497,7 +544,7 @@ async def test_the_names_of_swarms_are_listed_for_those_who_ask(autojump_clock: 
 async def test_a_swarm_that_fails_midway_says_so_at_the_end_of_its_stream(
     autojump_clock: MockClock, path: str
 ) -> None:
-    async with open_client() as client, trio.open_nursery() as nursery:
+    async with open_client(keepalive_s=1) as client, trio.open_nursery() as nursery:
         answers: list[Answered] = []
 
         async def vote() -> None:
@@ -530,3 +577,4 @@ async def test_the_log_line_of_a_swarm_says_how_it_went(autojump_clock: MockCloc
     assert (good["prompt_tokens"], good["completion_tokens"], good["model"]) == (6, 6, "a")
     assert (bad["outcome"], bad["branches"], bad["completion_tokens"]) == ("swarm_failed", 1, 0)
     assert left["outcome"] == "client_left"
+    assert (left["branches"], left["completion_tokens"]) == (0, 2)  # what had come

@@ -20,8 +20,8 @@ from lattice_actors.metrics.news import (
     SwarmVerdict,
 )
 from lattice_actors.swarm.asks import Ensemble, Limits
+from lattice_actors.swarm.branch import total, usage_of
 from lattice_actors.swarm.events import (
-    NO_USAGE,
     BranchDelta,
     BranchDone,
     Event,
@@ -208,13 +208,8 @@ class SwarmExchange:
     def _usage(self) -> Usage:
         if self.outcome is not None:
             return self.outcome.usage
-        usage = NO_USAGE
-        for row in self.rows:
-            usage = Usage(
-                usage.prompt_tokens + row.usage.prompt_tokens,
-                usage.completion_tokens + row.usage.completion_tokens,
-            )
-        return usage
+        # What was cut off has cost what it had come to.
+        return total([usage_of(ticket, None) for ticket in self.host.tickets])
 
     def _in_the_callers_words(self, error: BadRequest) -> BadRequest:
         """What is found wrong after expansion is named as it stands in a chat."""

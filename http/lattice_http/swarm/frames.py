@@ -27,6 +27,7 @@ class SwarmFrames(Protocol):
     """How one stream is written. `write` gets every event, in order, the `Outcome` last."""
 
     def begin(self) -> bytes: ...
+    def shows(self, event: Event) -> bool: ...
     def write(self, event: Event) -> bytes: ...
     def error(self, error: dict[str, Any]) -> bytes: ...
 
@@ -41,6 +42,10 @@ class NamedFrames:
     def begin(self) -> bytes:
         """Return the first event, which tells the session."""
         return _named("session", {"session": self.exchange.id, "strategy": self.exchange.strategy})
+
+    def shows(self, event: Event) -> bool:
+        """Whether the reader is told of *event*: of all."""
+        return True
 
     def write(self, event: Event) -> bytes:
         """Return the frames of one event."""
@@ -72,6 +77,10 @@ class ChatFrames:
         if not self.exchange.asked.events:
             return b""
         return NamedFrames(self.exchange, self.created).begin()
+
+    def shows(self, event: Event) -> bool:
+        """Whether the reader is told of *event*: without the named ones, only of the answer."""
+        return self.exchange.asked.events or isinstance(event, AnswerPiece | Outcome)
 
     def write(self, event: Event) -> bytes:
         """Return the frames of one event."""

@@ -49,11 +49,12 @@ class SwarmStream(LiveBody):
         until = self._keepalive_at
         async with AsyncExitStack() as stack:
             events = await self.exchange.open(stack, until)
-            self._first = list(events or ())
-            # Branches that fail at once are no answer yet: the whole may still become a status.
+            self._first = self._shown(events)
+            # What this client is not told, and branches that fail at once, are no answer yet: the
+            # whole may still become a status, and the winner may still be named in a header.
             while events is not None and all(map(_has_failed, self._first)):
                 events = await self.exchange.receive(until)
-                self._first += events or ()
+                self._first += self._shown(events)
             self._stack = stack.pop_all()
         return self
 
@@ -93,6 +94,9 @@ class SwarmStream(LiveBody):
                     return frames
         except Exception as error:  # noqa: BLE001 - the status is out: the stream must say it
             return self._fail(telling(error))
+
+    def _shown(self, events: Sequence[Event] | None) -> list[Event]:
+        return [event for event in events or () if self._frames.shows(event)]
 
     def _write(self, events: Sequence[Event]) -> bytes:
         frames = b"".join(map(self._frames.write, events))
