@@ -578,3 +578,20 @@ async def test_the_log_line_of_a_swarm_says_how_it_went(autojump_clock: MockCloc
     assert (bad["outcome"], bad["branches"], bad["completion_tokens"]) == ("swarm_failed", 1, 0)
     assert left["outcome"] == "client_left"
     assert (left["branches"], left["completion_tokens"]) == (0, 2)  # what had come
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_the_state_says_of_each_swarm_how_it_ended(
+    autojump_clock: MockClock, stream: bool
+) -> None:
+    asked: dict[str, Any] = {"strategy": "longest", "stream": stream}
+    async with open_client() as client:
+        await ask(client, "/swarm/vote", **asked)
+        await ask(client, "/swarm/vote", models=["nobody"], **asked)
+        await ask(client, "/swarm/vote", models=["preset:nobody"], **asked)
+        await ask(client, "/swarm/vote", max_tokens=50, leave_after_s=LOAD_S + 3, **asked)
+        await trio.sleep(1)
+        shown = (await client.send("GET", "/v1/state")).body["swarms"]
+
+    told = [swarm["outcome"] for swarm in shown.values()]
+    assert told == ["ok", "swarm_failed", "unknown_preset", "client_left"]

@@ -75,7 +75,7 @@ class SwarmExchange:
         opening = open_swarm(self.asked.ask, self.host, gateway.lattice.admission, limits)
         async with AsyncExitStack() as inner:
             self._tell(SwarmBegan(self.id, self.caller.arrived, self.strategy))
-            inner.callback(self._tell_end)
+            inner.push(self._tell_end)
             try:
                 self._session = await inner.enter_async_context(opening)
                 inner.enter_context(gateway.registered(self))
@@ -200,8 +200,13 @@ class SwarmExchange:
     def _tell(self, news: SwarmNews) -> None:
         self.swarms.gateway.lattice.metrics.swarm(news)
 
-    def _tell_end(self) -> None:
+    def _tell_end(self, _: object, error: BaseException | None, __: object) -> None:
+        """Tell the outcome where it is known first: before the log has it, or after."""
         outcome = str(self.log.get("outcome", "client_left"))
+        if self.outcome is not None:
+            outcome = "ok"
+        elif error is not None and isinstance(failure := telling(error), LatticeError):
+            outcome = failure.code
         self._tell(SwarmEnded(self.id, trio.current_time(), outcome))
 
     @property
