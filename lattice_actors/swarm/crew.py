@@ -127,6 +127,8 @@ class Crew:
                         has_turn = True
                     self.admission.eligible(branch.ticket)
                 branch.finish = await self.read(branch.ticket, take)
+                if branch.finish is None and branch.text.strip():  # else it is late, not empty
+                    branch.finish = cut_off(branch.ticket)
             except LatticeError as error:
                 foreign = branch.route.backend != "mlx"
                 # One that was stopped at the same moment says so.
@@ -161,10 +163,10 @@ class Crew:
                 nursery.start_soon(run_one, branch)
                 await trio.lowlevel.checkpoint()  # so that they take turns in this order
 
-    async def read(self, ticket: Ticket, take: Callable[[Delta], None]) -> Finish:
-        """Hold the grant of *ticket* until its answer ends. Raises LatticeError.
+    async def read(self, ticket: Ticket, take: Callable[[Delta], None]) -> Finish | None:
+        """Hold the grant of *ticket* until its answer ends, or None: it takes too long.
 
-        An answer that takes too long ends as it is, with reason LENGTH.
+        Raises LatticeError.
         """
         async with self.admission.grant(ticket):
             ends_at = min(ticket.deadline, trio.current_time() + self.host.generation_timeout_s)
@@ -174,17 +176,20 @@ class Crew:
                         if isinstance(event, Finish):
                             return event
                         take(event)
-        return Finish(FinishReason.LENGTH, usage_of(ticket, None))
+        return None
 
     async def read_apart(self, ticket: Ticket, take: Callable[[Delta], None]) -> Finish:
-        """`read` a ticket of *later* that belongs to no branch: a judge's. Raises LatticeError."""
+        """`read` a ticket of *later* that belongs to no branch: a judge's. Raises LatticeError.
+
+        An answer that takes too long ends as it is.
+        """
         finish: Finish | None = None
         self.admission.eligible(ticket)
         try:
             finish = await self.read(ticket, take)
         finally:
             self._usages.append(usage_of(ticket, finish))
-        return finish
+        return finish or cut_off(ticket)
 
     def fill(
         self, ticket: Ticket, route: Route, messages: Sequence[JsonObject], manner: Manner
@@ -196,6 +201,11 @@ class Crew:
         """Note and tell that a branch is over."""
         self._rows[row.branch] = row
         self.feed.tell(BranchDone(row))
+
+
+def cut_off(ticket: Ticket) -> Finish:
+    """Return the end of an answer that took too long: what has come is the answer."""
+    return Finish(FinishReason.LENGTH, usage_of(ticket, None))
 
 
 def put_job(ticket: Ticket, filled: Ticket) -> None:

@@ -491,3 +491,16 @@ async def test_an_answer_that_takes_too_long_ends_as_it_is(autojump_clock: MockC
         outcome, _ = await hold(ensemble("a"), world)
 
         assert (outcome.text, outcome.finish_reason.value) == ("x", "length")
+
+
+async def test_an_answer_of_which_nothing_came_in_time_is_late_and_not_empty(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_world({"a": says(30.0, "late"), "b": says("in time")}) as world:
+        world.generation_timeout_s = 20.0
+        outcome, _ = await hold(ensemble("a", "b"), world)
+
+    late, other = outcome.rows
+    assert (late.error_kind, late.error) == ("timeout", "no answer within 20 s")
+    assert late.finish_reason is None
+    assert other.ok
