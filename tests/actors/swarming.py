@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import attrs
 import trio
@@ -20,14 +22,18 @@ from lattice_actors.generation import (
     Job,
     JsonObject,
     Sampling,
+    TokenLogprob,
     Usage,
 )
-from lattice_actors.swarm.asks import Limits, Manner, SwarmAsk
+from lattice_actors.swarm.asks import Agent, Ensemble, Limits, Manner, Strategy, SwarmAsk
 from lattice_actors.swarm.events import AnswerPiece, Event, Outcome
 from lattice_actors.swarm.host import Inventory
+from lattice_actors.swarm.judge import LABELS
 from lattice_actors.swarm.session import SwarmSession, open_swarm
 
 PROMPT_TOKENS = 10
+
+USER = ({"role": "user", "content": "why?"},)
 
 # One second, then a piece; a number is so many seconds more; an error ends the answer.
 Said = str | Delta | float | LatticeError
@@ -39,6 +45,15 @@ def says(*said: Said) -> Script:
     return lambda job: said
 
 
+def ensemble(
+    *specs: str,
+    strategy: Strategy = Strategy.LONGEST,
+    **more: Any,  # noqa: ANN401 - fields of an ensemble
+) -> Ensemble:
+    agents = tuple(Agent(spec) for spec in specs)
+    return attrs.evolve(Ensemble(agents, USER, strategy), **more)
+
+
 def shown(job: Job) -> tuple[JsonObject, ...]:
     """The messages of a job."""
     assert isinstance(job.prompt, Chat)
@@ -47,6 +62,28 @@ def shown(job: Job) -> tuple[JsonObject, ...]:
 
 def text_shown(job: Job) -> str:
     return "\n".join(f"{m['role']}: {m['content']}" for m in shown(job))
+
+
+def letters(**probabilities: float) -> Delta:
+    """A judge's one token, with how likely it found each letter."""
+    top = sorted(((k.encode(), math.log(p)) for k, p in probabilities.items()), key=lambda x: -x[1])
+    return Delta(top[0][0].decode(), logprobs=(TokenLogprob(*top[0], top),))
+
+
+def prefers(text: str, share: float = 0.8) -> Script:
+    """A judge that likes the answer *text*, wherever it stands."""
+
+    def judge(job: Job) -> list[Delta]:
+        asked = text_shown(job)
+        labels = [x for x in LABELS if f"Answer {x}:" in asked]
+        place = asked.find(f"\n{text}")
+        if place < 0:  # it is not in this heat
+            return [letters(**dict.fromkeys(labels, 0.9 / len(labels)))]
+        best = max((x for x in labels if asked.index(f"Answer {x}:") < place), key=labels.index)
+        rest = (0.9 - share) / (len(labels) - 1)
+        return [letters(**{x: share if x == best else rest for x in labels})]
+
+    return judge
 
 
 @attrs.define(eq=False)
