@@ -26,6 +26,7 @@ class Text:
     """Text to continue as it is, without a template."""
 
     text: str
+    add_special: bool = True  # begin with what the tokenizer begins with
 
 
 @attrs.frozen
@@ -36,6 +37,8 @@ class Tokens:
 
 
 Prompt = Chat | Text | Tokens
+
+Count = Literal["", "total", "ids"]  # what is told of a prompt that nobody answers
 
 
 @attrs.frozen
@@ -87,6 +90,7 @@ class Job:
     trim: bool = False  # over budget: drop the oldest turns instead of refusing
     trim_buffer: int = 8  # tokens kept free beside prompt and answer
     principal: str = ""  # whose it is; prefixes are reused only among requests of the same
+    count: Count = ""  # no answer: the tokens of the prompt are told at once, however many
 
 
 class FinishReason(enum.Enum):
@@ -168,3 +172,5 @@ class Finish:
     reason: FinishReason
     usage: Usage
     trimmed_messages: int = 0  # how many turns were dropped to fit the context
+    stop: str = ""  # the stop string that ended it
+    prompt_ids: tuple[int, ...] = ()  # where the job counts "ids"

@@ -132,4 +132,5 @@ class Stream:
             reasoning=reasoning,
             calls=calls,
             reasoning_tokens=self.text.reasoning_tokens,
+            stop=self.text.stop,
         )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Sequence
+
 import attrs
 import msgspec
 
@@ -47,6 +50,7 @@ def gen_of(rid: int, job: Job) -> frames.Gen:
         tool_choice=job.tool_use.choice,
         tool_name=job.tool_use.name,
         parallel=job.tool_use.parallel,
+        count=job.count,
     )
     match job.prompt:
         case Chat(messages, options, tools):
@@ -56,8 +60,8 @@ def gen_of(rid: int, job: Job) -> frames.Gen:
                 template_options=dict(options),
                 tools=[dict(tool) for tool in tools],
             )
-        case Text(text):
-            return msgspec.structs.replace(frame, text=text)
+        case Text(text, add_special):
+            return msgspec.structs.replace(frame, text=text, add_special=add_special)
         case Tokens(ids):
             return msgspec.structs.replace(frame, tokens=list(ids))
 
@@ -78,4 +82,11 @@ def finish_of(end: frames.End) -> Finish:
     except ValueError:
         reason = FinishReason.STOP
     usage = Usage(end.prompt_tokens, end.completion_tokens, end.cached_tokens, end.reasoning_tokens)
-    return Finish(reason, usage, end.trimmed_messages)
+    ids = struct.unpack(f"<{len(end.prompt_ids) // 4}I", end.prompt_ids)
+    return Finish(reason, usage, end.trimmed_messages, end.stop, ids)
+
+
+def end_of_count(gen: frames.Gen, tokens: Sequence[int]) -> frames.End:
+    """Return the one report of a `Gen` that counts."""
+    ids = struct.pack(f"<{len(tokens)}I", *tokens) if gen.count == "ids" else b""
+    return frames.End(gen.rid, "stop", len(tokens), 0, prompt_ids=ids)

@@ -45,6 +45,7 @@ class StopMatcher:
 
     stops: tuple[str, ...]
     stopped: bool = attrs.field(init=False, default=False)
+    met: str = attrs.field(init=False, default="")  # the stop string
     _held: str = attrs.field(init=False, default="")
 
     def feed(self, text: str) -> str:
@@ -58,6 +59,7 @@ class StopMatcher:
         if matches:
             end, minus_length = min(matches)
             self.stopped, self._held = True, ""
+            self.met = seen[end + minus_length : end]
             return seen[: end + minus_length]
         shown = len(seen) - self._undecided(seen)
         self._held = seen[shown:]
@@ -106,6 +108,11 @@ class AnswerText:
     def stop_met(self) -> bool:
         """A stop string was met."""
         return self._matcher.stopped
+
+    @property
+    def stop(self) -> str:
+        """The stop string that was met."""
+        return self._matcher.met
 
     @property
     def calling(self) -> bool:

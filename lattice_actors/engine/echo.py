@@ -181,6 +181,11 @@ class EchoEngine:
         prompt_tokens = len(prompt.split())
         words = [f" {word}" for word in (turns[-1] if turns else "").split()] or [" nothing"]
         script = self._script
+        if gen.count:
+            from .border import end_of_count
+
+            self._send(end_of_count(gen, range(prompt_tokens)))
+            return
         limit = min(gen.context_tokens or script.context_tokens, script.context_tokens)
         if script.refuse_on and script.refuse_on in prompt and script.fires(self._path):
             self._send(frames.Refused(gen.rid, "invalid_prompt", "scripted", "messages"))

@@ -80,6 +80,8 @@ class Gen(Frame, frozen=True, tag="gen"):
     tool_choice: str = "auto"  # or "none", "required"
     tool_name: str = ""  # required: this one
     parallel: bool | None = None  # several calls in one answer; None: not said
+    count: str = ""  # "total", "ids": no answer, its `End` tells the tokens of the prompt
+    add_special: bool = True  # of `text`: begin with what the tokenizer begins with
 
 
 class Cancel(Frame, frozen=True, tag="cancel"):
@@ -198,6 +200,8 @@ class End(Frame, frozen=True, tag="end"):
     reasoning: str = ""  # as `text`
     calls: list[CallPiece] = []
     reasoning_tokens: int = 0  # of the completion
+    stop: str = ""  # the stop string that ended it
+    prompt_ids: bytes = b""  # of a `Gen` that counts "ids": 4 bytes each, little-endian
 
 
 class Refused(Frame, frozen=True, tag="refused"):

@@ -31,6 +31,7 @@ Message = Mapping[str, Any]
 PLAIN_NAMES = {"user": "User", "assistant": "Assistant", "tool": "Tool"}
 OURS = ("tokenize", "conversation", "return_dict", "return_tensors", "chat_template")
 KEPT_ROLES = ("system", "developer")  # never trimmed
+MOST_IDS = 200_000  # that are told of one prompt: they go into one report
 TEXT_WORTH_COUNTING = 65_536  # characters; shorter texts are tokenised without a look
 
 
@@ -114,6 +115,8 @@ class PromptMaker:
             self._speech.check(gen)
             gen = msgspec.structs.replace(gen, grammar=self._speech.grammar(gen))
             tokens, trimmed = self._chat(gen, messages)
+            if gen.count:
+                return self._counted(gen, tokens)
             reading = self._speech.reading(gen, tokens)
             free_until = self._speech.end_of_reasoning if reading and reading.thinking else ()
             prepared = Prepared(
@@ -126,11 +129,20 @@ class PromptMaker:
             )
             return self._marked(prepared, messages)
         tokens = self._text(gen, gen.text) if gen.text is not None else self._ids(gen.tokens or [])
+        if gen.count:
+            return self._counted(gen, tokens)
         if not tokens:
             raise _Refusal("empty_prompt", "the prompt has no tokens", "prompt")
         if len(tokens) > self._room(gen):
             raise self._too_long(gen, len(tokens), "prompt")
         return Prepared(self._shortened(gen, tokens), tokens, seed)
+
+    @staticmethod
+    def _counted(gen: Gen, tokens: list[int]) -> Prepared:
+        if gen.count == "ids" and len(tokens) > MOST_IDS:
+            text = f"{len(tokens)} tokens are too many to be listed; the most is {MOST_IDS}"
+            raise _Refusal("too_many_tokens", text, None)
+        return Prepared(msgspec.structs.replace(gen, grammar=None), tokens, seed=0)
 
     def _check_bias(self, gen: Gen) -> None:
         for token, bias in gen.logit_bias.items():
@@ -144,9 +156,9 @@ class PromptMaker:
 
     def _chat(self, gen: Gen, messages: list[dict[str, Any]]) -> tuple[list[int], int]:
         """Return the ids and how many messages were dropped to make them fit."""
-        tokens = self._render(gen, messages, may_refuse_unread=not gen.trim)
+        tokens = self._render(gen, messages, may_refuse_unread=bool(gen.count) or not gen.trim)
         room = self._room(gen)
-        if len(tokens) <= room:
+        if gen.count or len(tokens) <= room:
             return tokens, 0
         if not gen.trim or room < 1:
             raise self._too_long(gen, len(tokens), "messages")
@@ -201,7 +213,7 @@ class PromptMaker:
     def _text(self, gen: Gen, text: str) -> list[int]:
         self._refuse_if_hopeless(gen, text, "prompt")
         bos = self.tokenizer.bos_token
-        return self._encode(text, special=not (bos and text.startswith(bos)))
+        return self._encode(text, gen.add_special and not (bos and text.startswith(bos)))
 
     def _ids(self, ids: Sequence[object]) -> list[int]:
         tokens: list[int] = []

@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, NoReturn
 import attrs
 
 from . import frames
+from .border import end_of_count
 from .frames import HEADER_BYTES, MAX_COMMAND_BYTES, PROTOCOL
 from .outbox import EXIT_GATEWAY_GONE, Outbox
 from .prompts import Prepared, PromptMaker
@@ -286,7 +287,10 @@ class Worker:
             case Prepared():
                 if news.gen.rid in self._tokenising:
                     self._tokenising.remove(news.gen.rid)
-                    batch.add(news)
+                    if news.gen.count:
+                        self._outbox.send(end_of_count(news.gen, news.tokens))
+                    else:
+                        batch.add(news)
             case frames.Refused(rid=rid):
                 if rid in self._tokenising:
                     self._tokenising.remove(rid)
