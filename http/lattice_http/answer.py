@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from http import HTTPStatus
 
+from .anthropic import errors as anthropic
 from .asgi import Headers, Message, Scope, Send
 from .request_line import Refusal
 
@@ -56,16 +57,15 @@ class Answer:
         if self.started:
             return
         error: dict[str, object] = {
-            "error": {
-                "message": refusal.message,
-                "type": refusal.kind,
-                "param": None,
-                "code": refusal.code,
-            }
+            "message": refusal.message,
+            "type": refusal.kind,
+            "param": None,
+            "code": refusal.code,
         }
-        if self._scope["path"].startswith("/v1/messages"):
-            error = {"type": "error"} | error  # what Anthropic's clients look for
-        body = json.dumps(error).encode()
+        said = {"error": error}
+        if anthropic.is_ours(self._scope["path"]):
+            said = anthropic.error_body(error, refusal.status)
+        body = json.dumps(said).encode()
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),

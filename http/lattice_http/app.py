@@ -20,6 +20,7 @@ from werkzeug.exceptions import HTTPException
 from lattice_actors.errors import LatticeError
 
 from .admin import admin_routes
+from .anthropic import errors as anthropic
 from .anthropic.routes import anthropic_routes
 from .asgi import ASGIApp
 from .asking import caller_of, request_log
@@ -33,6 +34,7 @@ from .request_log import RequestLog
 from .security import Guarded, SecurityPolicy
 from .swarm.registry import Swarms
 from .swarm.routes import swarm_routes
+from .tokenizing import tokenize_routes
 
 BODY_TIMEOUT_S = 30  # for the whole of a request's body to arrive
 
@@ -49,7 +51,8 @@ def make_app(gateway: Gateway, policy: SecurityPolicy, more: Sequence[Blueprint]
     swarms = Swarms(gateway)
     app.register_blueprint(openai_routes(gateway, swarms))
     app.register_blueprint(swarm_routes(swarms))
-    app.register_blueprint(anthropic_routes(gateway))
+    app.register_blueprint(anthropic_routes(gateway, swarms))
+    app.register_blueprint(tokenize_routes(gateway, swarms))
     app.register_blueprint(admin_routes(gateway))
     app.register_blueprint(health_routes(gateway))
     app.register_blueprint(metrics_routes(gateway))
@@ -105,6 +108,8 @@ def _asked() -> Request | Websocket:
 
 
 def _response(answer: ErrorAnswer) -> Response:
+    if anthropic.is_ours(request.path):
+        answer = anthropic.in_our_shape(answer)
     response = Response(answer.body, answer.status)
     for name, value in answer.headers:
         response.headers[name] = value

@@ -26,7 +26,7 @@ from lattice_actors.errors import LatticeError
 from lattice_actors.generation import Delta, FinishReason, Usage
 
 from .answering import Event
-from .errors import error_object, error_response, telling
+from .errors import ErrorAnswer, error_object, error_response, telling
 from .exchange import Exchange
 from .gateway import Caller, Gateway
 from .sse import STREAM_HEADERS
@@ -43,8 +43,8 @@ class Frames(Protocol):
     def delta(self, delta: Delta, index: int = 0) -> bytes:
         """A piece of one answer; nothing, where this wire has no words for it."""
 
-    def finish(self, reason: FinishReason, index: int = 0) -> bytes:
-        """The end of one answer."""
+    def finish(self, reason: FinishReason, index: int = 0, stop: str = "") -> bytes:
+        """The end of one answer; *stop* is the stop string that ended it."""
 
     def alive(self, text: str) -> bytes:
         """A sign of life while there is nothing to say; *text* says what is waited for."""
@@ -58,6 +58,10 @@ class Frames(Protocol):
     @property
     def last(self) -> bytes:
         """What follows the end, good or bad."""
+
+
+def _as_it_is(answer: ErrorAnswer) -> ErrorAnswer:
+    return answer
 
 
 class LiveBody(ResponseBody):
@@ -88,6 +92,7 @@ class RequestBody(LiveBody):
 
     exchange: Exchange
     _make_frames: Callable[[str], Frames]
+    _shape: Callable[[ErrorAnswer], ErrorAnswer] = _as_it_is
     _frames: Frames = attrs.field(init=False)
     _first: list[Event] | None = attrs.field(init=False, default=None)
     _silent: bool = attrs.field(init=False, default=False)  # opened without a token: say why
@@ -123,7 +128,8 @@ class RequestBody(LiveBody):
 
     def refusal(self, error: BaseException) -> Response:
         """Return the answer to a request that failed before its first token."""
-        return refusal(error, self.exchange.gateway, self.exchange.caller, self.exchange.log)
+        exchange = self.exchange
+        return refusal(error, exchange.gateway, exchange.caller, exchange.log, self._shape)
 
     async def __anext__(self) -> bytes:
         if self._said_all:
@@ -157,7 +163,7 @@ class RequestBody(LiveBody):
         chunks: list[bytes] = [self._begun()]
         for index, event in events:
             if not isinstance(event, Delta):
-                chunks.append(self._frames.finish(event.reason, index))
+                chunks.append(self._frames.finish(event.reason, index, event.stop))
             elif event.text or event.logprobs or event.reasoning or event.calls:
                 chunks.append(self._frames.delta(event, index))
         if self.exchange.answering.over:
@@ -187,9 +193,16 @@ class RequestBody(LiveBody):
         return self._begun() + self._frames.error(said) + self._frames.last
 
 
-def streamed(exchange: Exchange, make_frames: Callable[[str], Frames]) -> Response:
-    """Return the response that streams the answers; *make_frames* is told the model's id."""
-    response = Response(RequestBody(exchange, make_frames), headers=STREAM_HEADERS)
+def streamed(
+    exchange: Exchange,
+    make_frames: Callable[[str], Frames],
+    shape: Callable[[ErrorAnswer], ErrorAnswer] = _as_it_is,
+) -> Response:
+    """Return the response that streams the answers; *make_frames* is told the model's id.
+
+    *shape* brings a refusal into the form of another wire than OpenAI's.
+    """
+    response = Response(RequestBody(exchange, make_frames, shape), headers=STREAM_HEADERS)
     response.timeout = None  # a stream has its own clocks; Quart's would cut it without a word
     return response
 
@@ -228,13 +241,18 @@ class EnteredFirst(TrioASGIHTTPConnection):
 
 
 def refusal(
-    error: BaseException, gateway: Gateway, caller: Caller, said: dict[str, Any]
+    error: BaseException,
+    gateway: Gateway,
+    caller: Caller,
+    said: dict[str, Any],
+    shape: Callable[[ErrorAnswer], ErrorAnswer] = _as_it_is,
 ) -> Response:
     """Return the answer to a request that failed before its first token; its log is *said*."""
     if not isinstance(error, LatticeError):
         log.error("request failed", request_id=caller.request_id, exc_info=error)
     jitter_s = gateway.settings.queue_retry_jitter_s
-    status, headers, body = error_response(error, caller.request_id, jitter_s=jitter_s)
+    answer = error_response(error, caller.request_id, jitter_s=jitter_s)
+    status, headers, body = shape(answer)
     said["outcome"] = getattr(error, "code", "internal_error")
     said["problem"] = error_object(error)["message"]
     return Response(body, status, headers=Headers(headers))

@@ -171,16 +171,19 @@ class Gateway:
                 job=Job(
                     prompt=prompt,
                     max_tokens=max_tokens,
-                    shorten=request.max_tokens is None or bool(clamped),
+                    shorten=request.shorten or request.max_tokens is None or bool(clamped),
                     sampling=_with_seed_of(sampling, number),
                     logprobs=request.logprobs,
                     grammar=request.grammar,
                     tool_use=request.tool_use,
                     stop=request.stop,
                     context_tokens=context,
-                    trim=settings.context_over_budget == "trim",
+                    trim=settings.context_over_budget == "trim"
+                    if request.trim is None
+                    else request.trim,
                     trim_buffer=settings.context_trim_buffer,
                     principal=caller.principal,
+                    count=request.count,
                 ),
                 prompt_bytes=size,
                 arrived=caller.arrived,

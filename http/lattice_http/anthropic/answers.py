@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import attrs
@@ -12,6 +12,8 @@ import attrs
 from lattice_actors.generation import CallPiece, Delta, FinishReason, Usage
 from lattice_http import sse
 from lattice_http.json_bytes import encode, encode_text
+
+from .errors import error_body
 
 PING = sse.event("ping", b'{"type":"ping"}')
 
@@ -21,18 +23,6 @@ _REASONS = {
     FinishReason.TOOL_CALLS: "tool_use",
     FinishReason.CANCELLED: "max_tokens",  # cut off by somebody else: never the word for whole
 }
-
-# From the types of OpenAI's error objects.
-_ERROR_TYPES = {
-    "invalid_request_error": "invalid_request_error",
-    "authentication_error": "authentication_error",
-    "permission_error": "permission_error",
-    "rate_limit_error": "rate_limit_error",
-    "service_unavailable_error": "overloaded_error",
-    "server_error": "api_error",
-}
-
-_STATUS_TYPES = {404: "not_found_error", 413: "request_too_large"}
 
 
 def new_message_id() -> str:
@@ -51,9 +41,14 @@ def usage_object(usage: Usage) -> dict[str, Any]:
 
 
 def whole_message(
-    answer_id: str, model: str, deltas: Sequence[Delta], reason: FinishReason, usage: Usage
+    answer_id: str,
+    model: str,
+    deltas: Sequence[Delta],
+    reason: FinishReason,
+    usage: Usage,
+    stop: str = "",
 ) -> dict[str, Any]:
-    """Return a ``message`` made of all pieces of an answer."""
+    """Return a ``message`` made of all pieces of an answer, which *stop* ended, if any."""
     said = _joined(deltas)
     content: list[dict[str, Any]] = []
     if said.reasoning:
@@ -67,19 +62,15 @@ def whole_message(
         "role": "assistant",
         "model": model,
         "content": content,
-        "stop_reason": _REASONS[reason],
-        "stop_sequence": None,
+        **_stopped(reason, stop),
         "usage": usage_object(usage),
     }
 
 
-def error_body(error: Mapping[str, Any], status: int = 0) -> dict[str, Any]:
-    """Return the body of a refusal, and of the ``error`` event, of OpenAI's error object.
-
-    What that object has more (`param`, `code`) stays: clients skip what they do not know.
-    """
-    kind = _STATUS_TYPES.get(status) or _ERROR_TYPES.get(error["type"], "rate_limit_error")
-    return {"type": "error", "error": {**error, "type": kind}}
+def _stopped(reason: FinishReason, stop: str) -> dict[str, Any]:
+    if stop and reason is FinishReason.STOP:
+        return {"stop_reason": "stop_sequence", "stop_sequence": stop}
+    return {"stop_reason": _REASONS[reason], "stop_sequence": None}
 
 
 def _joined(deltas: Sequence[Delta]) -> Delta:
@@ -125,7 +116,7 @@ class MessageFrames:
     _block: str = attrs.field(init=False, default="")  # the kind of the open one; "": none
     _call: int = attrs.field(init=False, default=-1)  # the open one is this call
     _index: int = attrs.field(init=False, default=-1)  # of the newest block
-    _reason: FinishReason = attrs.field(init=False, default=FinishReason.STOP)
+    _end: dict[str, Any] = attrs.field(init=False, factory=dict[str, Any])
 
     def start(self, usage: Usage) -> bytes:
         """Return the first event; *usage* is what is known of the prompt."""
@@ -151,9 +142,9 @@ class MessageFrames:
                 chunks.append(self._piece("input_json_delta", "partial_json", call.arguments))
         return b"".join(chunks)
 
-    def finish(self, reason: FinishReason, index: int = 0) -> bytes:
+    def finish(self, reason: FinishReason, index: int = 0, stop: str = "") -> bytes:
         """Return the end of the open block; the reason comes with the usage."""
-        self._reason = reason
+        self._end = _stopped(reason, stop)
         return self._close()
 
     def alive(self, text: str) -> bytes:
@@ -162,9 +153,8 @@ class MessageFrames:
 
     def ended(self, usage: Usage, timing: str) -> bytes:
         """Return the last events."""
-        ended = {"stop_reason": _REASONS[self._reason], "stop_sequence": None}
         return (
-            _event("message_delta", {"delta": ended, "usage": usage_object(usage)})
+            _event("message_delta", {"delta": self._end, "usage": usage_object(usage)})
             + sse.comment(timing)
             + _event("message_stop", {})
         )

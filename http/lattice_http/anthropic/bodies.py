@@ -9,14 +9,13 @@ import attrs
 import msgspec
 from msgspec import Meta, Raw
 
-from lattice_actors.generation import JsonObject, ToolUse
+from lattice_actors.generation import Grammar, JsonObject, ToolUse
 from lattice_http.json_bytes import encode
 from lattice_http.openai.bodies import decode, is_null, unknown_names, unsupported, wrong
 from lattice_http.openai.chat import ChatRequest
 from lattice_http.openai.grammars import schema_grammar
 from lattice_http.openai.request import MAX_MODEL_CHARS, StopText, TokenLimit
 from lattice_http.openai.tools import (
-    MAX_TOOLS,
     MAX_TOOLS_BYTES,
     FunctionTool,
     Tools,
@@ -24,9 +23,14 @@ from lattice_http.openai.tools import (
 )
 from lattice_http.openai.wishes import Headers, read_wishes
 
-from .blocks import Message, TextBlock, conversation, system_text
+from .blocks import Block, Message, TextBlock, conversation, system_text
 
 MAX_STOPS = 16
+MAX_TOOLS = 512  # agents with many MCP servers send hundreds
+MAX_NAME_CHARS = 128  # of a tool
+
+# What makes a template leave the last turn open.
+CONTINUE = {"add_generation_prompt": False, "continue_final_message": True}
 
 # Tools that run at Anthropic have a type with a date, "web_search_20250305".
 CUSTOM = ("custom", None)
@@ -73,6 +77,7 @@ class CountBody(msgspec.Struct, frozen=True, kw_only=True):
     tool_choice: ToolChoice | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
+    output_format: OutputFormat | None = None  # what `output_config.format` was called before
 
     # Known, and not honoured.
     mcp_servers: Raw = Raw()
@@ -116,6 +121,8 @@ def parse_messages(body: bytes, headers: Headers, unix_now: float) -> ChatReques
         top_k=form.top_k,
         stop=tuple(form.stop_sequences or ()),
         stream=bool(form.stream),
+        # It has to be sent, so clients send what their models could write at the most.
+        shorten=True,
     )
 
 
@@ -134,13 +141,10 @@ def _request(
         options["enable_thinking"] = form.thinking.type != "disabled"
         if form.thinking.budget_tokens is not None:
             ignored.append("thinking.budget_tokens")
-    grammar = None
-    if form.output_config is not None:
-        if form.output_config.effort is not None:
-            ignored.append("output_config.effort")
-        if form.output_config.format is not None:
-            where = "output_config.format"
-            grammar = schema_grammar(form.output_config.format.schema, f"{where}.schema", where)
+    if form.output_config is not None and form.output_config.effort is not None:
+        ignored.append("output_config.effort")
+    if _is_begun(form.messages[-1]):
+        options |= CONTINUE
     return ChatRequest(
         spec=form.model,
         messages=said.turns,
@@ -152,10 +156,34 @@ def _request(
         tools=tools.given,
         tools_bytes=tools.size,
         tool_use=tools.use,
-        grammar=grammar,
+        grammar=_grammar(form),
         wishes=read_wishes(None, headers, unix_now),
         ignored=tuple(ignored),
     )
+
+
+def _is_begun(last: Message) -> bool:
+    """The answer begins with what the last message says: it is of the assistant's, text alone."""
+    content = last.content
+    if last.role != "assistant":
+        return False
+    texts = [content] if isinstance(content, str) else [_text(block) for block in content]
+    return all(text is not None for text in texts) and any(texts)
+
+
+def _text(block: Block) -> str | None:
+    return block.text if isinstance(block, TextBlock) else None
+
+
+def _grammar(form: CountBody) -> Grammar | None:
+    config = form.output_config
+    if config is not None and config.format is not None:
+        given, where = config.format, "output_config.format"
+    elif form.output_format is not None:
+        given, where = form.output_format, "output_format"
+    else:
+        return None
+    return schema_grammar(given.schema, f"{where}.schema", where)
 
 
 def _tools(form: CountBody) -> Tools:
@@ -166,7 +194,7 @@ def _tools(form: CountBody) -> Tools:
         if tool.type not in CUSTOM:
             raise unsupported(f"{where}.type", "only tools of the caller's own can be called")
         function = FunctionTool(tool.name, tool.description, tool.input_schema, tool.strict)
-        add_tool(given, function, where, "input_schema")
+        add_tool(given, function, where, "input_schema", MAX_NAME_CHARS)
         size += len(memoryview(tool.input_schema)) + len((tool.description or "").encode())
     if len(given) > MAX_TOOLS:
         raise wrong("tools", f"more than {MAX_TOOLS} of them")

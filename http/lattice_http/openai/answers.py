@@ -285,8 +285,8 @@ class ChunkEncoder(_Frames):
             choice["logprobs"] = chat_logprobs(delta.logprobs)
         return self._frame({"choices": [choice]})
 
-    def finish(self, reason: FinishReason, index: int = 0) -> bytes:
-        """Return the chunk that says why the answer *index* ended."""
+    def finish(self, reason: FinishReason, index: int = 0, stop: str = "") -> bytes:
+        """Return the chunk that says why the answer *index* ended; not by which *stop*."""
         delta = {"role": "assistant", "content": ""} if index in self._silent else {}
         return self._frame({"choices": [self._choice(index, delta, _REASONS[reason])]})
 
@@ -326,8 +326,8 @@ class TextChunkEncoder(_Frames):
         prefix, suffix = self._parts[index]
         return prefix + encode_text(text) + suffix
 
-    def finish(self, reason: FinishReason, index: int = 0) -> bytes:
-        """Return the chunk that says why the answer *index* ended."""
+    def finish(self, reason: FinishReason, index: int = 0, stop: str = "") -> bytes:
+        """Return the chunk that says why the answer *index* ended; not by which *stop*."""
         return self._frame({"choices": [self._choice(index, _REASONS[reason])]})
 
     def error(self, error: dict[str, Any], index: int = 0) -> bytes:

@@ -32,6 +32,7 @@ class _Bulk(msgspec.Struct):
 
     messages: msgspec.Raw = msgspec.Raw()
     prompt: msgspec.Raw = msgspec.Raw()
+    input: msgspec.Raw = msgspec.Raw()
 
 
 _BULK = msgspec.json.Decoder(_Bulk)
@@ -60,8 +61,8 @@ def decode(body: bytes, form: msgspec.json.Decoder[T]) -> tuple[T, dict[str, msg
     text = _text(body)
     if len(text) > MAX_REST_BYTES:
         bulk = _guarded(_BULK, text, "")
-        rest = len(text) - len(memoryview(bulk.messages)) - len(memoryview(bulk.prompt))
-        if rest > MAX_REST_BYTES:
+        large = (bulk.messages, bulk.prompt, bulk.input)
+        if len(text) - sum(len(memoryview(part)) for part in large) > MAX_REST_BYTES:
             raise wrong(None, f"more than {MAX_REST_BYTES} bytes beside messages and prompt")
     fields = fields_of(text)
     return _guarded(form, text, ""), fields

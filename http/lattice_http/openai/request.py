@@ -13,7 +13,7 @@ import attrs
 import msgspec
 from msgspec import Meta, Raw
 
-from lattice_actors.generation import Grammar, Sampling, ToolUse
+from lattice_actors.generation import Count, Grammar, Sampling, ToolUse
 
 from .bodies import (
     INT64_MAX,
@@ -116,6 +116,9 @@ class ModelRequest:
     wishes: Wishes = attrs.field(factory=Wishes)
     ignored: tuple[str, ...] = ()  # fields that have no effect, as sent: header them encoded
     swarm: bytes | None = None  # JSON of the `swarm` object, known to be an object
+    shorten: bool = False  # max_tokens may be lowered to what the context leaves
+    trim: bool | None = None  # drop the oldest turns where prompt and answer do not fit
+    count: Count = ""  # no answer is wanted, only the tokens of the prompt
 
     def sampling(self, defaults: Sampling) -> Sampling:
         """Return how tokens are drawn: what the caller said over *defaults*."""

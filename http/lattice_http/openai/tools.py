@@ -19,7 +19,7 @@ MAX_TOOLS_BYTES = 256 * 1024  # of all: 60,000 tokens, more than most contexts h
 MAX_DEPTH = 32  # of a schema
 UINT64_MAX = 2**64 - 1  # the largest integer that goes to the engine
 
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # OpenAI's pattern
+_NAME = re.compile(r"[A-Za-z0-9_-]+")  # OpenAI's pattern, and Anthropic's
 
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 
@@ -84,13 +84,20 @@ def read_tools(tools: Raw, choice: Raw, parallel: bool | None) -> Tools:
     return Tools(tuple(given.values()), _use(choice, parallel, given), size)
 
 
-def add_tool(given: dict[str, JsonObject], tool: FunctionTool, where: str, schema: str) -> None:
+def add_tool(
+    given: dict[str, JsonObject],
+    tool: FunctionTool,
+    where: str,
+    schema: str,
+    most_chars: int = 64,
+) -> None:
     """Check *tool*, found at *where*, and add it to *given* as templates take it.
 
-    *schema* is what this wire calls its parameters. Raises `BadRequest`.
+    *schema* is what this wire calls its parameters, *most_chars* how long it lets a name be.
+    Raises `BadRequest`.
     """
-    if not _NAME.fullmatch(tool.name):
-        reason = "expected 1 to 64 letters, digits, underscores and dashes"
+    if not _NAME.fullmatch(tool.name) or len(tool.name) > most_chars:
+        reason = f"expected 1 to {most_chars} letters, digits, underscores and dashes"
         raise wrong(f"{where}.name", reason)
     if tool.name in given:
         raise wrong(f"{where}.name", "there is a tool of this name already")
