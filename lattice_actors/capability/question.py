@@ -9,6 +9,7 @@ import attrs
 
 from lattice_actors.catalog.entry import Kind, Standing
 
+from .aliases import Aliases
 from .hints import Hints
 from .profiles import Profile
 from .spec import BUILT_IN_PLACEHOLDERS
@@ -49,6 +50,7 @@ class Rules:
     # What "preset:<name>" stands for in the list of a swarm's models; set while running.
     presets: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict[str, "tuple[str, ...]"])
     placeholders: Collection[str] = BUILT_IN_PLACEHOLDERS
+    aliases: Aliases = ()  # what whole specs stand for
 
 
 @attrs.frozen

@@ -16,6 +16,7 @@ import attrs
 
 from lattice_actors.catalog.entry import Standing
 
+from .aliases import meaning
 from .preference import TIE_BREAKS, Match, Preferences
 from .question import (
     Ask,
@@ -50,8 +51,19 @@ _COMPARED = 64  # characters of a spec that are compared with ids to find the ne
 
 def resolve(ask: Ask, candidates: Sequence[Candidate], rules: Rules) -> Route | NoRoute:
     """Return the model for *ask*. *candidates* come in inventory order. Never raises."""
-    question = _Question(ask, candidates, Preferences(ask, candidates, rules))
-    return question.answer()
+    # A default that is forced answers whatever is named.
+    aliases = () if rules.force_default else rules.aliases
+    known = {fold(one.id) for one in candidates} if aliases else ()
+    spec = meaning(ask.spec, aliases, known)
+    if spec is None:
+        return _Question(ask, candidates, Preferences(ask, candidates, rules)).answer()
+    meant = attrs.evolve(ask, spec=spec)
+    answer = _Question(meant, candidates, Preferences(meant, candidates, rules)).answer()
+    said = f"alias (requested {_quoted(ask.spec)}, meaning {_quoted(spec)})"
+    if isinstance(answer, NoRoute):
+        return attrs.evolve(answer, message=f"{said}: {answer.message}")
+    more = f"; {answer.resolution}" if answer.resolution else ""
+    return attrs.evolve(answer, resolution=said + more)
 
 
 @attrs.define
@@ -267,8 +279,12 @@ class _Question:
         return f"equal for the caller, but {better} {why}"
 
     def _shown(self) -> str:
-        text = (self.ask.spec or "").strip()
-        return f"'{text if len(text) <= SPEC_SHOWN else text[:SPEC_SHOWN] + '…'}'"
+        return _quoted(self.ask.spec)
+
+
+def _quoted(spec: str | None) -> str:
+    text = (spec or "").strip()
+    return f"'{text if len(text) <= SPEC_SHOWN else text[:SPEC_SHOWN] + '…'}'"
 
 
 def _is_fast(one: Candidate) -> bool:

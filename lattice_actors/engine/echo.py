@@ -187,6 +187,9 @@ class EchoEngine:
             self._send(end_of_count(gen, range(prompt_tokens)))
             return
         limit = min(gen.context_tokens or script.context_tokens, script.context_tokens)
+        if gen.shorten:
+            most = max(1, limit - prompt_tokens)
+            gen = msgspec.structs.replace(gen, max_tokens=min(gen.max_tokens, most))
         if script.refuse_on and script.refuse_on in prompt and script.fires(self._path):
             self._send(frames.Refused(gen.rid, "invalid_prompt", "scripted", "messages"))
         elif prompt_tokens + gen.max_tokens > limit:

@@ -120,6 +120,10 @@ class Settings:
         aliases=("EXTRA_PLACEHOLDER_MODELS",),
         shown_default="the old names middlelayer, mlx, lmstudio, openclaw and their spellings",
     )
+    model_aliases: tuple[tuple[str, tuple[str, ...]], ...] = named_lists(
+        "What the names that tools have built in mean here: a name, or a text with stars such as "
+        "claude-*, and what the model field would say instead.",
+    )
     model_roles_json: str | None = optional_text(
         'Roles as JSON: {"coder": ["qwen-coder", "coder"], ...}. Comes before the file.',
         aliases=("MODEL_ROLES_JSON",),
@@ -211,6 +215,16 @@ class Settings:
         "A stream without a token for so long is opened, and gets a comment this often.",
         unit="s",
         least=0.05,
+    )
+    responses_stored: int = whole(
+        256,
+        "Responses kept for each caller, so that the next can go on from one. 0: none.",
+    )
+    responses_stored_bytes: int = size(
+        64 * MIB, "What those of one caller may take, the conversations before them included."
+    )
+    responses_stored_s: float = number(
+        86_400.0, "How long a response is kept, at the most.", unit="s", least=1
     )
 
     # --- queue ------------------------------------------------------------------------------

@@ -132,6 +132,7 @@ def rules(settings: Settings) -> Rules:
         force_default=only or settings.force_default_model,
         on_miss="error" if settings.on_model_miss == "error" else "fallback",
         placeholders=placeholders(None if extra is None else ",".join(extra)),
+        aliases=tuple((name, ",".join(specs)) for name, specs in settings.model_aliases),
     )
 
 
