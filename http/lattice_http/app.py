@@ -31,6 +31,7 @@ from .health import health_routes
 from .metrics import metrics_routes
 from .openai.routes import openai_routes
 from .request_log import RequestLog
+from .responses.routes import responses_routes
 from .security import Guarded, SecurityPolicy
 from .swarm.registry import Swarms
 from .swarm.routes import swarm_routes
@@ -52,6 +53,7 @@ def make_app(gateway: Gateway, policy: SecurityPolicy, more: Sequence[Blueprint]
     app.register_blueprint(openai_routes(gateway, swarms))
     app.register_blueprint(swarm_routes(swarms))
     app.register_blueprint(anthropic_routes(gateway, swarms))
+    app.register_blueprint(responses_routes(gateway, swarms))
     app.register_blueprint(tokenize_routes(gateway, swarms))
     app.register_blueprint(admin_routes(gateway))
     app.register_blueprint(health_routes(gateway))

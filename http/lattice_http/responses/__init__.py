@@ -1,0 +1,1 @@
+"""OpenAI's Responses: ``POST /v1/responses`` and what is kept of it."""
