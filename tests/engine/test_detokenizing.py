@@ -45,6 +45,9 @@ def test_the_answer_ends_before_the_first_stop_however_it_is_cut(
     shown += matcher.flush()
 
     assert (shown, matcher.stopped) == before_first_stop(text, stops)
+    assert text.startswith(shown + matcher.met)
+    assert bool(matcher.met) == matcher.stopped
+    assert matcher.met in ["", *stops]
 
 
 @settings(deadline=None)  # a busy machine is no error

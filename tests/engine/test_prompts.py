@@ -344,3 +344,70 @@ def test_only_what_is_wanted_is_looked_for(tokenizer: Any, keeps: Keeps) -> None
     assert prepared(maker, messages=[USER]).system_tokens == 0
     assert prepared(maker, messages=[system]).system_tokens == 0
     assert prepared(maker, text="hello").turn_tokens == 0
+
+
+# --- counting ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        {"messages": [USER]},
+        {"messages": [USER], "template_options": {"add_generation_prompt": False}},
+        {"messages": [USER], "tools": [{"type": "function", "function": {"name": "f"}}]},
+        {"text": "hello world"},
+        {"tokens": [1, 2, 3]},
+    ],
+    ids=str,
+)
+def test_a_count_is_of_the_very_prompt_that_would_be_answered(
+    tokenizer: Any, prompt: dict[str, Any]
+) -> None:
+    maker = PromptMaker(tokenizer, context_tokens=1000, vocab=VOCAB)
+
+    assert prepared(maker, **prompt, count="ids").tokens == prepared(maker, **prompt).tokens
+
+
+def test_what_is_too_long_to_be_answered_is_counted_all_the_same(maker: PromptMaker) -> None:
+    long = {"role": "user", "content": "hello " * CONTEXT}
+
+    for trim in (False, True):
+        counted = prepared(maker, messages=[long], trim=trim, count="total")
+        assert len(counted.tokens) > CONTEXT
+        assert counted.trimmed_messages == 0
+    assert prepared(maker, text="", count="total").tokens == []
+
+
+def test_a_count_compiles_no_grammar(maker: PromptMaker) -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+
+    counted = prepared(maker, messages=[USER], tools=[tool], tool_choice="required", count="total")
+
+    assert counted.gen.grammar is None
+
+
+def test_a_huge_text_is_not_counted_and_too_many_ids_are_not_listed(
+    maker: PromptMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    huge = refused(maker, text="hello " * 1_000_000, count="total")
+    assert (huge.code, huge.param) == ("context_length_exceeded", "prompt")
+
+    monkeypatch.setattr("lattice_actors.engine.prompts.MOST_IDS", 1)
+    assert refused(maker, text="hello world", count="ids").code == "too_many_tokens"
+    assert len(prepared(maker, text="hello world", count="total").tokens) > 1
+
+
+def test_a_text_may_be_without_what_the_tokenizer_begins_with(
+    maker: PromptMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def encode(text: str, special: bool) -> list[int]:
+        asked.append(special)
+        return [1]
+
+    monkeypatch.setattr(PromptMaker, "_encode", lambda self, text, special: encode(text, special))
+    prepared(maker, text="hello", count="ids")
+    prepared(maker, text="hello", count="ids", add_special=False)
+
+    assert asked == [True, False]

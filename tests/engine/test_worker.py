@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import pytest
 
 from lattice_actors.engine import frames
+from lattice_actors.engine.border import finish_of
 
 WAIT_S = 60.0  # a busy machine may take long to import; a hang must still end
 LONG = {"text": "the user is a " * 70, "max_tokens": 400}
@@ -460,3 +461,23 @@ def test_what_one_key_asked_is_unknown_to_another(engine: Engine) -> None:
     engine.hear_until(frames.End)
 
     assert (prompt.cached, prompt.differs_at) == (0, 0)
+
+
+def test_a_count_is_answered_without_a_step(engine: Engine) -> None:
+    text = {"text": "hello world"}
+    answered = engine.begin(**text, max_tokens=1)
+    _, usual = engine.answer(answered)
+    assert isinstance(usual, frames.End)
+
+    counted = engine.begin(**text, count="ids")
+    first = engine.hear()
+
+    assert isinstance(first, frames.End)
+    assert (first.rid, first.reason, first.completion_tokens) == (counted, "stop", 0)
+    assert first.prompt_tokens == usual.prompt_tokens
+    ids = finish_of(first).prompt_ids
+    assert len(ids) == first.prompt_tokens
+    again = engine.begin(tokens=list(ids), count="total")
+    end = engine.hear()
+    assert isinstance(end, frames.End)
+    assert (end.rid, end.prompt_tokens, end.prompt_ids) == (again, len(ids), b"")

@@ -1,0 +1,253 @@
+"""The other wires as the official SDKs speak them: Anthropic's messages, OpenAI's Responses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import anthropic
+import openai
+import pydantic
+import pytest
+
+from lattice_bench.echo_model import write_echo_model
+from tests.end_to_end.serving import Served
+from tests.end_to_end.test_tools import SAID
+
+QUESTION: Any = [{"role": "user", "content": "What is the weather in Paris?"}]
+CITY: Any = {
+    "type": "object",
+    "properties": {"city": {"type": "string", "maxLength": 20}},
+    "required": ["city"],
+    "additionalProperties": False,
+}
+ALIASES = json.dumps({"claude-*": "said", "gpt-4o": ["nobody", "plain"]})
+
+
+@pytest.fixture(scope="module")
+def echoing(serve: Callable[..., Served], tmp_path_factory: pytest.TempPathFactory) -> Served:
+    """A server of two models: one says `SAID`, the other what it was told."""
+    root = tmp_path_factory.mktemp("models")
+    write_echo_model(root / "said", say=SAID)
+    write_echo_model(root / "plain", cycles=1)
+    return serve(
+        "--model-root",
+        str(root),
+        "--engine-module",
+        "lattice_actors.engine.echo",
+        "--api-key",
+        "secret",
+        LATTICE_MODEL_ALIASES=ALIASES,
+        HOME=str(root),
+    )
+
+
+@pytest.fixture(scope="module")
+def claude(echoing: Served) -> Iterator[anthropic.Anthropic]:
+    options: Any = {"base_url": echoing.url, "api_key": "secret", "max_retries": 0}
+    with anthropic.Anthropic(**options) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def sdk(echoing: Served) -> Iterator[openai.OpenAI]:
+    url = echoing.url + "/v1"
+    with openai.OpenAI(base_url=url, api_key="secret", max_retries=0) as client:
+        yield client
+
+
+# --- Anthropic's ----------------------------------------------------------------------------------
+
+
+def tools_of(*names: str) -> Any:  # noqa: ANN401 - of either SDK
+    return [{"name": name, "description": "d", "input_schema": CITY} for name in names]
+
+
+def test_a_message_has_thinking_text_and_tool_uses(claude: anthropic.Anthropic) -> None:
+    asked: Any = {"model": "claude-sonnet-5", "max_tokens": 20000, "messages": QUESTION}
+    asked |= {"tools": tools_of("get_weather", "now"), "system": [{"type": "text", "text": "x"}]}
+    raw = claude.messages.with_raw_response.create(**asked)
+    whole = raw.parse()
+
+    with claude.beta.messages.stream(**asked, betas=["x"]) as stream:
+        streamed = stream.get_final_message()
+
+    kinds = ["thinking", "text", "tool_use", "tool_use"]
+    assert [block.type for block in whole.content] == kinds
+    assert [block.type for block in streamed.content] == kinds
+    uses = [block for block in streamed.content if block.type == "tool_use"]
+    assert [(use.name, use.input) for use in uses] == [
+        ("get_weather", {"city": "Paris", "unit": "celsius"}),
+        ("now", {}),
+    ]
+    assert whole.stop_reason == streamed.stop_reason == "tool_use"
+    assert streamed.usage.output_tokens == whole.usage.output_tokens
+    assert raw.headers["x-model-resolution"] == (
+        "alias (requested 'claude-sonnet-5', meaning 'said')"
+    )
+
+
+def test_refusals_are_the_sdk_s_own_errors(claude: anthropic.Anthropic) -> None:
+    asked: Any = {"model": "plain", "max_tokens": 5, "messages": QUESTION}
+    with pytest.raises(anthropic.AuthenticationError) as key:
+        claude.with_options(api_key="wrong").messages.create(**asked)
+    with pytest.raises(anthropic.NotFoundError):
+        claude.messages.batches.list()
+    with pytest.raises(anthropic.BadRequestError) as bad:
+        claude.messages.create(**{**asked, "stream": True, "model": "swarmCouncil"})
+
+    assert key.value.type == "authentication_error"
+    assert bad.value.type == "invalid_request_error"
+
+
+# --- Responses ------------------------------------------------------------------------------------
+
+FUNCTIONS: Any = [
+    {"type": "function", "name": name, "parameters": CITY, "strict": False}
+    for name in ("get_weather", "now")
+]
+
+
+@pytest.mark.parametrize("summary", [None, "auto"])
+def test_a_streamed_response_is_what_the_sdk_puts_together(
+    sdk: openai.OpenAI, summary: str | None
+) -> None:
+    asked: Any = {"model": "said", "input": "What is the weather?", "tools": FUNCTIONS}
+    asked |= {"reasoning": {"summary": summary}}
+    whole = sdk.responses.create(**asked)
+
+    with sdk.responses.stream(**asked) as stream:
+        kinds = [event.type for event in stream]
+        streamed = stream.get_final_response()
+
+    assert kinds[:2] == ["response.created", "response.in_progress"]
+    assert kinds[-1] == "response.completed"
+    for response in (whole, streamed):
+        assert [item.type for item in response.output] == [
+            "reasoning",
+            "message",
+            "function_call",
+            "function_call",
+        ]
+        assert response.output_text == "Let me look."
+        calls = [item for item in response.output if item.type == "function_call"]
+        assert [(call.name, call.arguments) for call in calls] == [
+            ("get_weather", '{"city": "Paris", "unit": "celsius"}'),
+            ("now", "{}"),
+        ]
+        [thought] = [item for item in response.output if item.type == "reasoning"]
+        told = thought.summary if summary else thought.content
+        assert [part.text for part in told or []] == ["It may rain."]
+        assert response.usage is not None
+        assert response.usage.output_tokens_details.reasoning_tokens > 0
+
+
+def test_a_response_goes_on_from_the_one_before_until_that_is_deleted(sdk: openai.OpenAI) -> None:
+    first = sdk.responses.create(model="gpt-4o", input="one two", instructions="x")
+
+    second = sdk.responses.create(
+        model="gpt-4o", input="three", previous_response_id=first.id, metadata={"a": "b"}
+    )
+    items = list(sdk.responses.input_items.list(second.id, order="asc", limit=2))
+    kept = sdk.responses.retrieve(second.id)
+    sdk.responses.delete(first.id)
+
+    assert (first.model, first.output_text) == ("plain", "echo: one two")
+    assert second.usage is not None
+    assert second.usage.input_tokens == 6  # one two, echo: one two, three
+    assert [item.type for item in items] == ["message"] * 3
+    assert (kept.output_text, kept.metadata) == ("echo: three", {"a": "b"})
+    for gone in (first.id, "resp_none"):
+        with pytest.raises(openai.NotFoundError):
+            sdk.responses.retrieve(gone)
+        with pytest.raises(openai.BadRequestError) as caught:
+            sdk.responses.create(model="plain", input="x", previous_response_id=gone)
+        assert caught.value.code == "previous_response_not_found"
+
+
+def test_an_answer_that_is_cut_off_is_incomplete_and_unstored_ones_are_gone(
+    sdk: openai.OpenAI,
+) -> None:
+    cut = sdk.responses.create(model="plain", input="a b c", max_output_tokens=2, store=False)
+
+    assert (cut.status, cut.store) == ("incomplete", False)
+    assert cut.incomplete_details is not None
+    assert cut.incomplete_details.reason == "max_output_tokens"
+    with pytest.raises(openai.NotFoundError):
+        sdk.responses.retrieve(cut.id)
+
+
+# --- a real model ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def smollm2(serve: Callable[..., Served], cache: Path) -> Served:
+    return serve(LATTICE_CACHE_DIR=str(cache), HOME=str(cache))
+
+
+@pytest.mark.smollm2
+def test_a_count_is_exact_and_a_stop_sequence_is_told(smollm2: Served) -> None:
+    options: Any = {"base_url": smollm2.url, "api_key": "none", "max_retries": 0}
+    asked: Any = {
+        "model": "claude-haiku-5",
+        "system": "Be brief.",
+        "messages": [{"role": "user", "content": "Count: 1, 2, 3, 4, 5, 6. Again!"}],
+        "tools": tools_of("get_weather"),
+        "tool_choice": {"type": "none"},
+    }
+    with anthropic.Anthropic(**options) as client:
+        counted = client.messages.count_tokens(**asked)
+        message = client.messages.create(**asked, max_tokens=20000, stop_sequences=[" "])
+        begun = [*asked["messages"], {"role": "assistant", "content": "1, 2, 3,"}]
+        went_on = client.messages.create(
+            **{**asked, "messages": begun}, max_tokens=3, extra_body={"temperature": 0}
+        )
+
+    usage = message.usage
+    assert counted.input_tokens == usage.input_tokens + (usage.cache_read_input_tokens or 0)
+    assert (message.stop_reason, message.stop_sequence) == ("stop_sequence", " ")
+    assert went_on.content[0].type == "text"
+    assert went_on.content[0].text.strip().startswith("4")
+
+
+@pytest.mark.smollm2
+def test_the_tokens_of_a_text_make_the_same_prompt(smollm2: Served) -> None:
+    def post(path: str, **fields: object) -> Any:  # noqa: ANN401 - JSON
+        return smollm2.client.post(smollm2.url + path, json={"model": "auto", **fields}).json()
+
+    told = post("/tokenize", messages=[{"role": "user", "content": "hello"}])
+    answer = post("/v1/completions", prompt=told["tokens"], max_tokens=1)
+    text = post("/tokenize", prompt="hello world")
+
+    assert told["count"] == len(told["tokens"]) == answer["usage"]["prompt_tokens"]
+    assert told["max_model_len"] >= 2048
+    assert 2 <= text["count"] < told["count"]
+
+
+class Weather(pydantic.BaseModel):
+    city: str = pydantic.Field(max_length=8)
+    celsius: int = pydantic.Field(ge=0, le=99)
+
+
+@pytest.mark.smollm2
+def test_a_response_can_be_parsed_and_a_function_has_to_be_called(smollm2: Served) -> None:
+    url = smollm2.url + "/v1"
+    asked: Any = {"model": "gpt-4o", "input": QUESTION, "max_output_tokens": 40, "temperature": 0}
+    with openai.OpenAI(base_url=url, api_key="none", max_retries=0) as client:
+        parsed = client.responses.parse(**asked, text_format=Weather)
+        called = client.responses.create(
+            **asked, tools=FUNCTIONS, tool_choice={"type": "function", "name": "get_weather"}
+        )
+        [call] = called.output
+        assert call.type == "function_call"
+        told: Any = {"type": "function_call_output", "call_id": call.call_id, "output": "17"}
+        after = client.responses.create(
+            model="gpt-4o", input=[told], previous_response_id=called.id, max_output_tokens=5
+        )
+
+    assert parsed.status == "completed"
+    assert isinstance(parsed.output_parsed, Weather)
+    assert set(json.loads(call.arguments)) == {"city"}
+    assert after.output_text
