@@ -116,11 +116,11 @@ def test_a_streamed_response_is_what_the_sdk_puts_together(
 ) -> None:
     asked: Any = {"model": "said", "input": "What is the weather?", "tools": FUNCTIONS}
     asked |= {"reasoning": {"summary": summary}}
-    whole = sdk.responses.create(**asked)
+    whole: Any = sdk.responses.create(**asked)
 
     with sdk.responses.stream(**asked) as stream:
         kinds = [event.type for event in stream]
-        streamed = stream.get_final_response()
+        streamed: Any = stream.get_final_response()
 
     assert kinds[:2] == ["response.created", "response.in_progress"]
     assert kinds[-1] == "response.completed"
@@ -170,7 +170,7 @@ def test_a_response_goes_on_from_the_one_before_until_that_is_deleted(sdk: opena
 def test_an_answer_that_is_cut_off_is_incomplete_and_unstored_ones_are_gone(
     sdk: openai.OpenAI,
 ) -> None:
-    cut = sdk.responses.create(model="plain", input="a b c", max_output_tokens=2, store=False)
+    cut: Any = sdk.responses.create(model="plain", input="a b c", max_output_tokens=2, store=False)
 
     assert (cut.status, cut.store) == ("incomplete", False)
     assert cut.incomplete_details is not None

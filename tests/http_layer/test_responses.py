@@ -144,7 +144,8 @@ def without_ids(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def test_a_stream_tells_the_same_response_piece_by_piece(
     drawn: list[Any], summary: bool, reason: FinishReason
 ) -> None:
-    deltas, usage, kept = deltas_of(drawn), Usage(3, 4, 1, 2), []
+    deltas, usage = deltas_of(drawn), Usage(3, 4, 1, 2)
+    kept: list[Any] = []
     whole = made(summary)
     whole.add(deltas, reason)
     frames = ResponseFrames(made(summary), kept.append, lambda: 2.0)

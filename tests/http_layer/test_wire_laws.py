@@ -14,7 +14,7 @@ from lattice_actors.engine.frames import decode_command, encode
 from lattice_actors.errors import BadRequest
 from lattice_actors.generation import Job
 from lattice_http.anthropic.bodies import parse_count, parse_messages
-from lattice_http.openai.request import ModelRequest
+from lattice_http.openai.chat import ChatRequest
 from lattice_http.openai.routes import of_chat
 from lattice_http.responses.bodies import complete, parse_responses
 from lattice_http.tokenizing import parse_tokenize
@@ -117,7 +117,7 @@ TOKENIZE_CHAT: dict[str, Any] = {
 }
 
 
-def read_responses(body: bytes, headers: Mapping[str, str], unix_now: float) -> ModelRequest:
+def read_responses(body: bytes, headers: Mapping[str, str], unix_now: float) -> ChatRequest:
     return complete(parse_responses(body), (), headers, unix_now).chat
 
 
@@ -138,7 +138,7 @@ def outcome(number: int, body: bytes) -> BadRequest | None:
         read: Any = parse(body, {}, NOW)
     except BadRequest as error:
         return error
-    prompted = of_chat(read) if isinstance(read, ModelRequest) else read
+    prompted = of_chat(read) if isinstance(read, ChatRequest) else read
     request = prompted.request
     [prompt] = prompted.prompts
     job = Job(prompt, 1, grammar=request.grammar, stop=request.stop, count=request.count)
