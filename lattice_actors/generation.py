@@ -36,7 +36,17 @@ class Tokens:
     ids: tuple[int, ...]
 
 
-Prompt = Chat | Text | Tokens
+@attrs.frozen
+class Embed:
+    """Texts to be embedded, each on its own. Tokens are taken as they are."""
+
+    inputs: tuple[Text | Tokens, ...]
+    listed: bool = True  # False: the caller sent one, not a list of one
+    dimensions: int | None = None  # shorten the vectors to so many numbers
+    truncate: bool = False  # cut what is too long instead of refusing it
+
+
+Prompt = Chat | Text | Tokens | Embed
 
 Count = Literal["", "total", "ids"]  # what is told of a prompt that nobody answers
 

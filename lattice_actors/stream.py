@@ -37,6 +37,7 @@ class TokenStream:
     delivered: bool = attrs.field(init=False, default=False)  # a delta was handed to the reader
     prefill: Prefill | None = attrs.field(init=False, default=None)  # newest progress
     usage: Usage | None = attrs.field(init=False, default=None)  # known at the end
+    vectors: bytearray = attrs.field(init=False, factory=bytearray)  # float32; whole at the end
     _events: deque[Delta | Finish] = attrs.field(init=False, factory=deque[Delta | Finish])
     _unread_bytes: int = attrs.field(init=False, default=0)
     _error: LatticeError | None = attrs.field(init=False, default=None)
@@ -51,6 +52,11 @@ class TokenStream:
     def push_prefill(self, prefill: Prefill) -> None:
         """Note progress; the reader sees the newest, not each."""
         self.prefill = prefill
+
+    def push_vectors(self, content: bytes) -> None:
+        """Add to the embeddings; the reader takes them when the answer has ended."""
+        if not self._ended:
+            self.vectors += content
 
     def push(self, delta: Delta) -> bool:
         """Add a piece. False: the reader is too far behind, its stream has failed: cancel it."""
@@ -99,6 +105,7 @@ class TokenStream:
         if self.delivered or self._ended:
             return False
         self._events.clear()
+        self.vectors.clear()
         self._unread_bytes = self.tokens = 0
         self.first_delta_at, self.prefill = math.nan, None
         return True

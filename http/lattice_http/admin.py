@@ -20,6 +20,7 @@ from .gateway import Gateway, Prompted
 from .openai.bodies import parse_json
 from .openai.chat import parse_chat
 from .openai.completions import parse_completion
+from .openai.embeddings import of_embedding, parse_embedding
 from .openai.routes import of_chat, of_completion, refuse_swarm
 
 
@@ -85,7 +86,9 @@ def admin_routes(gateway: Gateway) -> Blueprint:
 
 
 def _prompted(body: bytes) -> Prompted:
-    """Take the body of a chat or of a completion."""
+    """Take the body of a chat, of a completion or of a request for embeddings."""
+    if "input" in parse_json(body) and "messages" not in parse_json(body):
+        return of_embedding(parse_embedding(body, request.headers, time.time()))
     if "messages" in parse_json(body) or "prompt" not in parse_json(body):
         return of_chat(parse_chat(body, request.headers, time.time()))
     return of_completion(parse_completion(body, request.headers, time.time()))

@@ -14,6 +14,7 @@ from lattice_actors.admission.verdicts import Class
 from lattice_actors.capability.hints import Hints, infer
 from lattice_actors.capability.profiles import Profile
 from lattice_actors.capability.question import Ask, NoRoute, Route
+from lattice_actors.catalog.entry import Kind
 from lattice_actors.catalog.stickiness import ConversationKeys, conversation_keys
 from lattice_actors.catalog.world import World
 from lattice_actors.errors import (
@@ -56,6 +57,7 @@ class Prompted:
     messages: Sequence[JsonObject] = ()  # for hints and stickiness
     text: str | None = None  # the same, where there are no messages
     image_param: str | None = None  # the first image, "messages[0].content[1]"
+    kind: Kind = Kind.CHAT  # of the models that may answer
 
     @property
     def choices(self) -> int:
@@ -111,6 +113,7 @@ class Gateway:
             hints=prompted.hints(self.settings.route_long_prompt_chars),
             bound=request.wishes.locality or "any",
             avoid=avoid,
+            kind=prompted.kind,
         )
         route, world = await self.lattice.route(ask, keys.look_up)
         return route, world, keys

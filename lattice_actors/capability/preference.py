@@ -7,8 +7,20 @@ from functools import cached_property
 
 import attrs
 
+from lattice_actors.catalog.entry import Kind
+
 from .question import Ask, Candidate, Rules
-from .spec import Default, Entry, Pattern, Plain, Role, Spec, parse, parse_entry
+from .spec import (
+    EMBEDDING_PLACEHOLDERS,
+    Default,
+    Entry,
+    Pattern,
+    Plain,
+    Role,
+    Spec,
+    parse,
+    parse_entry,
+)
 from .words import closeness, contains, fold, in_order
 
 # Why the one of two equal candidates goes first, in the order in which it is looked at.
@@ -67,7 +79,10 @@ class Preferences:
         return self.parsed(self.ask.spec)
 
     def parsed(self, text: str | None) -> Spec:
-        return parse(text, self.rules.placeholders, self.known)
+        placeholders = frozenset(self.rules.placeholders)
+        if self.ask.kind is Kind.EMBEDDING:
+            placeholders |= EMBEDDING_PLACEHOLDERS
+        return parse(text, placeholders, self.known)
 
     def active_default(self) -> tuple[Entry, ...]:
         """The runtime default, then the setting; one that is not set or `auto` is left out."""
@@ -170,6 +185,10 @@ class Preferences:
     def _rank(self, index: int) -> Rank:
         candidate = self.candidates[index]
         replicas = self.replicas[self.own_names[index]]
+        turn = (replicas.index(index) - self.ask.turn) % len(replicas)
+        if self.ask.kind is Kind.EMBEDDING:
+            # Vectors of two models cannot be compared: whoever is resident, the same one answers.
+            return (True, True, True, 0.0, 0.0, replicas[0], turn)
         return (
             candidate.id != self.ask.sticky,
             not candidate.resident,
@@ -177,5 +196,5 @@ class Preferences:
             candidate.predicted_wait_s,
             candidate.load,
             replicas[0],
-            (replicas.index(index) - self.ask.turn) % len(replicas),
+            turn,
         )

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
-from lattice_actors.catalog.entry import Standing
+from lattice_actors.catalog.entry import Kind, Standing
 
 from .aliases import meaning
 from .preference import TIE_BREAKS, Match, Preferences
@@ -92,11 +92,13 @@ class _Question:
                 return self._route(chosen, forced, None if spec.placeholder else text)
 
         matches = self._matches()
+        if self.ask.kind is Kind.EMBEDDING and spec.placeholder:
+            matches = matches[:1]  # another model's vectors are no replacement
         if chosen := self._first_available(matches):
             return self._route(chosen, matches, self._passed_over(chosen, matches))
         if matches:
             return self._all_unavailable([match.index for match in matches], self._shown())
-        if self.ask.allow_fallback and self.preferences.rules.on_miss == "fallback":
+        if self.may_fall_back and self.preferences.rules.on_miss == "fallback":
             scopes = [*self._soft_scopes(), self.pool]
             anyone = [match for scope in scopes for match in self._in_order(scope)]
             if chosen := self._first_available(anyone):
@@ -104,6 +106,11 @@ class _Question:
                 return self._route(chosen, [chosen], text)
             return self._all_unavailable(self.pool, "the request")
         return self._miss()
+
+    @property
+    def may_fall_back(self) -> bool:
+        """A model that was not named may answer; never with vectors, which are its own."""
+        return self.ask.allow_fallback and self.ask.kind is not Kind.EMBEDDING
 
     # --- the pool ------------------------------------------------------------------------------
 

@@ -46,6 +46,9 @@ LEGACY_PLACEHOLDERS = frozenset(
         "openclaw",
     }
 )
+EMBEDDING_PLACEHOLDERS = frozenset(  # names of OpenAI's that tools have built in
+    {"text-embedding-3-small", "text-embedding-3-large", "text-embedding-ada-002"}
+)
 _LAST = frozenset({"auto", "default"})
 
 

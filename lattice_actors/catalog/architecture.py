@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .entry import Kind
+from .sentences import ENCODERS
 from .weights import BrokenModel
 
 _CONTEXT_KEYS = (
@@ -22,11 +23,11 @@ _CONTEXT_KEYS = (
 )
 _NESTED = ("text_config", "llm_config", "language_config")
 _VISION_KEYS = ("vision_config", "vision_tower", "visual", "vit_config", "mm_vision_tower")
-# Encoders: never a chat. mlx-lm does not know them, an embedding engine does.
-_ENCODERS = frozenset(
+# Encoders, never a chat, that neither mlx-lm nor our embedding engine knows.
+_OTHER_ENCODERS = frozenset(
     {
-        *("bert", "distilbert", "roberta", "xlm-roberta", "mpnet", "nomic_bert", "modernbert"),
-        *("albert", "electra", "deberta-v2", "camembert", "new", "gte"),
+        *("distilbert", "mpnet", "nomic_bert", "modernbert", "albert", "electra", "deberta-v2"),
+        *("new", "gte"),
     }
 )
 _EMBEDDING_NAME = re.compile(r"(^|[/_\-. ])(embed|embeddings?|nomic-embed|bge|e5|gte)([/_\-. ]|$)")
@@ -49,8 +50,10 @@ def kind_of(name: str, config: Mapping[str, Any], is_sentence_transformer: bool)
     embeds = is_sentence_transformer or _EMBEDDING_NAME.search(name.casefold()) is not None
     if any(_CLASSIFIER.search(one) for one in architectures) and not embeds:
         raise BrokenModel(f"is a classifier or reward model ({architectures[0]}), not a chat")
-    if model_type in _ENCODERS:
+    if model_type in ENCODERS:
         return Kind.EMBEDDING
+    if model_type in _OTHER_ENCODERS:
+        raise BrokenModel(f"is an encoder of a kind that is not known here ({model_type})")
     if find_spec("mlx_lm") is None:
         raise BrokenModel("mlx-lm is not installed")
     _check_known(model_type, tuple(architectures))

@@ -13,6 +13,7 @@ from typing import Any
 
 from .architecture import context_of, has_vision, kind_of, kv_bytes_of
 from .entry import Kind, ModelEntry, Snapshot, Unusable
+from .sentences import read_recipe
 from .weights import BrokenModel, read_weights
 
 DEFAULT_ROOTS = ("~/.lmstudio/models", "~/.cache/lm-studio/models", "~/.cache/mlx-models")
@@ -64,6 +65,9 @@ def examine(directory: Path, name: str) -> ModelEntry | Unusable:
         config = _read_object(directory / _CONFIG)
         sentences = any((directory / file).exists() for file in _SENTENCE_FILES)
         kind = kind_of(name, config, sentences)
+        context = context_of(config)
+        if kind is Kind.EMBEDDING:
+            context = read_recipe(directory, config).longest_tokens or context
         weights = read_weights(directory)
         _check_tokenizer(directory)
         return ModelEntry(
@@ -72,7 +76,7 @@ def examine(directory: Path, name: str) -> ModelEntry | Unusable:
             path=directory,
             created=int(directory.stat().st_mtime),
             weights_bytes=weights.total_bytes,
-            context_tokens=context_of(config),
+            context_tokens=context,
             kv_bytes_per_token=(
                 kv_bytes_of(config, weights.float_bytes) if kind is Kind.CHAT else 0
             ),

@@ -12,6 +12,7 @@ from lattice_actors.generation import (
     CallPiece,
     Chat,
     Delta,
+    Embed,
     Finish,
     FinishReason,
     Job,
@@ -24,8 +25,22 @@ from lattice_actors.generation import (
 from . import frames
 
 
-def gen_of(rid: int, job: Job) -> frames.Gen:
+def command_of(rid: int, job: Job) -> frames.Gen | frames.Embed:
     """Return the command that begins *job*."""
+    if not isinstance(job.prompt, Embed):
+        return gen_of(rid, job)
+    return frames.Embed(
+        rid,
+        [one.text if isinstance(one, Text) else list(one.ids) for one in job.prompt.inputs],
+        job.prompt.listed,
+        job.prompt.dimensions,
+        job.prompt.truncate,
+        job.context_tokens,
+    )
+
+
+def gen_of(rid: int, job: Job) -> frames.Gen:
+    """Return the command that begins *job*, which generates."""
     sampling = job.sampling
     frame = frames.Gen(
         rid,
@@ -64,6 +79,8 @@ def gen_of(rid: int, job: Job) -> frames.Gen:
             return msgspec.structs.replace(frame, text=text, add_special=add_special)
         case Tokens(ids):
             return msgspec.structs.replace(frame, tokens=list(ids))
+        case Embed():
+            raise AssertionError("an embedding generates nothing")
 
 
 def delta_of(said: frames.Piece | frames.End) -> Delta:

@@ -2,8 +2,8 @@
 
 A frame is a 4-byte big-endian length and the msgpack of one tagged struct. Commands go down,
 reports come up. `rid` is a number the model actor never uses twice; each side ignores frames
-for an unknown rid, and every accepted `Gen` gets exactly one terminal report: `End`, `Refused`
-or `Err` (the model actor makes one up when the process dies).
+for an unknown rid, and every accepted `Gen` or `Embed` gets exactly one terminal report: `End`,
+`Refused` or `Err` (the model actor makes one up when the process dies).
 
 The process greets with `Hello`, is told `Load` once, reports `LoadProgress` until `Ready` or
 `LoadError`, and lives until `Bye` or the end of the socket.
@@ -84,6 +84,17 @@ class Gen(Frame, frozen=True, tag="gen"):
     add_special: bool = True  # of `text`: begin with what the tokenizer begins with
 
 
+class Embed(Frame, frozen=True, tag="embed"):
+    """Embed texts, each on its own; `Vectors` follow, and an `End` without text."""
+
+    rid: int
+    inputs: list[str | list[int]]
+    listed: bool = True  # False: the field is called "input", and not "input[0]"
+    dimensions: int | None = None
+    truncate: bool = False
+    context_tokens: int | None = None  # of one text; None: the model's
+
+
 class Cancel(Frame, frozen=True, tag="cancel"):
     """Stop this answer between two steps; acknowledged by its `End` with reason ``cancelled``."""
 
@@ -98,7 +109,7 @@ class Bye(Frame, frozen=True, tag="bye"):
     """Exit now, with 0."""
 
 
-Command = Load | Gen | Cancel | Ping | Bye
+Command = Load | Gen | Embed | Cancel | Ping | Bye
 
 # --- reports: engine -> gateway ---------------------------------------------------------------
 
@@ -204,6 +215,13 @@ class End(Frame, frozen=True, tag="end"):
     prompt_ids: bytes = b""  # of a `Gen` that counts "ids": 4 bytes each, little-endian
 
 
+class Vectors(Frame, frozen=True, tag="vectors"):
+    """The next bytes of all vectors of an `Embed`: float32, little-endian, in its order."""
+
+    rid: int
+    content: bytes
+
+
 class Refused(Frame, frozen=True, tag="refused"):
     """The request itself is at fault; found before prefill (too long, bad ids, bad template)."""
 
@@ -229,7 +247,9 @@ class Pong(Frame, frozen=True, tag="pong"):
     busy_s: float  # in the current step; 0 when idle
 
 
-Report = Hello | LoadProgress | Ready | LoadError | Prompt | Step | End | Refused | Err | Pong
+Report = (
+    Hello | LoadProgress | Ready | LoadError | Prompt | Step | End | Vectors | Refused | Err | Pong
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _commands: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)

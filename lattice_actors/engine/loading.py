@@ -7,9 +7,7 @@ code that a model brings along is ever run.
 from __future__ import annotations
 
 import math
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -24,6 +22,7 @@ from mlx_lm.utils import load_model, load_tokenizer
 from lattice_actors.catalog.architecture import context_of
 
 from .load_problem import LoadProblem, check_files, explained
+from .resident import resident_bytes
 
 __all__ = ["LoadProblem", "LoadedModel", "load"]
 
@@ -80,7 +79,7 @@ def load(path: Path, report: Callable[[str], None]) -> LoadedModel:
         vocab=warmth.vocab,
         kv_bytes_per_token=warmth.kv_bytes_per_token,
         eos_token_ids=sorted(tokenizer.eos_token_ids),
-        resident_bytes=_resident_bytes(),
+        resident_bytes=resident_bytes(),
         decode_step_s=warmth.decode_step_s,
         prefill_tokens_per_s=warmth.prefill_tokens_per_s,
     )
@@ -187,12 +186,3 @@ def _keys_and_values(caches: Iterable[object]) -> Iterator[mx.array]:
         for name in ("keys", "values"):
             if isinstance(array := getattr(cache, name, None), mx.array):
                 yield array
-
-
-def _resident_bytes() -> int:
-    """Memory of this process; on macOS its peak, or MLX's buffers if they are more."""
-    if sys.platform == "linux":
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return pages * resource.getpagesize()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return max(peak, mx.get_active_memory())

@@ -30,7 +30,7 @@ from lattice_actors.metrics.news import Stepped
 from lattice_actors.stream import TokenStream
 
 from . import frames
-from .border import delta_of, finish_of, gen_of
+from .border import command_of, delta_of, finish_of
 from .news import (
     EngineGone,
     EngineNews,
@@ -89,7 +89,7 @@ class EngineProcess:
         self.streams[rid] = stream
         if announce:
             self._announce.add(rid)
-        self._send(gen_of(rid, job))
+        self._send(command_of(rid, job))
 
     def cancel(self, rid: int) -> None:
         """Ask for the end of an answer; `StreamEnded` comes when the engine has let go of it."""
@@ -245,6 +245,10 @@ class EngineProcess:
                 stream = self.streams.get(rid)
                 if stream is not None:
                     stream.push_prefill(Prefill(done, total, cached, differs_at))
+            case frames.Vectors(rid, content):
+                stream = self.streams.get(rid)
+                if stream is not None:
+                    stream.push_vectors(content)
             case frames.Refused():
                 # The engine's words come from tokeniser and template; the gateway types them.
                 error = BadRequest(report.text, code=report.code, param=report.param)

@@ -27,9 +27,10 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import attrs
 
@@ -99,8 +100,8 @@ class Worker:
 
     def run(self) -> NoReturn:
         self._outbox.send(frames.Hello(PROTOCOL, os.getpid()))
-        _start_thread("reader", self._read)
-        _start_thread("parent", _exit_with_parent, os.getppid())
+        _start_thread("reader", listen, self._sock, self._take)
+        _start_thread("parent", exit_with_parent, os.getppid())
         while not isinstance(load := self._news.get(), frames.Load):
             self._before_load(load)
         batch = self._load(load)
@@ -115,22 +116,6 @@ class Worker:
 
     # --- the reader thread ---------------------------------------------------------------------
 
-    def _read(self) -> None:
-        # Whatever ends this thread ends the process: one that no longer listens is worse than none.
-        try:
-            with self._sock.makefile("rb") as stream:
-                while len(header := stream.read(HEADER_BYTES)) == HEADER_BYTES:
-                    length = frames.body_length(header, MAX_COMMAND_BYTES)
-                    if len(body := stream.read(length)) < length:
-                        break
-                    self._take(frames.decode_command(body))
-        except OSError:
-            os._exit(EXIT_GATEWAY_GONE)
-        except BaseException:  # noqa: BLE001 - see above
-            traceback.print_exc()
-            os._exit(EXIT_BAD_FRAME)
-        os._exit(EXIT_GATEWAY_GONE)
-
     def _take(self, command: frames.Command) -> None:
         match command:
             case frames.Ping(echo=echo):
@@ -144,6 +129,9 @@ class Worker:
                 self._news.put(CancelSeen(rid, time.monotonic()))
             case frames.Load():
                 self._news.put(command)
+            case frames.Embed(rid=rid):
+                text = "this model generates text, and embeds none"
+                self._outbox.send(frames.Refused(rid, "unsupported_model", text, "model"))
             case frames.Bye():
                 os._exit(0)
 
@@ -342,23 +330,50 @@ def _start_thread(name: str, target: object, *inputs: object) -> None:
     threading.Thread(target=target, args=inputs, name=name, daemon=True).start()
 
 
-def _exit_with_parent(parent: int) -> None:
+def listen(sock: socket.socket, take: Callable[[frames.Command], None]) -> NoReturn:
+    """Take commands until the gateway has gone. The end of this thread ends the process.
+
+    One that no longer listens is worse than none.
+    """
+    try:
+        with sock.makefile("rb") as stream:
+            while len(header := stream.read(HEADER_BYTES)) == HEADER_BYTES:
+                length = frames.body_length(header, MAX_COMMAND_BYTES)
+                if len(body := stream.read(length)) < length:
+                    break
+                take(frames.decode_command(body))
+    except OSError:
+        os._exit(EXIT_GATEWAY_GONE)
+    except BaseException:  # noqa: BLE001 - see above
+        traceback.print_exc()
+        os._exit(EXIT_BAD_FRAME)
+    os._exit(EXIT_GATEWAY_GONE)
+
+
+def exit_with_parent(parent: int) -> None:
+    """End the process when *parent* has gone."""
     # Not PR_SET_PDEATHSIG: that fires at the end of the thread that started us.
     while os.getppid() == parent:
         time.sleep(LOOK_FOR_PARENT_S)
     os._exit(EXIT_GATEWAY_GONE)
 
 
-def main() -> NoReturn:
-    """Run on the socket whose descriptor is the first argument."""
+class Engine(Protocol):
+    """What is behind one socket."""
+
+    def run(self) -> NoReturn: ...
+
+
+def main(make: Callable[[socket.socket], Engine]) -> NoReturn:
+    """Run what *make* returns on the socket whose descriptor is the first argument."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # libraries print; it belongs in the log
     sock = socket.socket(fileno=int(sys.argv[1]))
     sock.setblocking(True)
-    Worker(sock).run()
+    make(sock).run()
 
 
 if __name__ == "__main__":
-    main()
+    main(Worker)

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from lattice_actors.errors import BadRequest
-from lattice_actors.generation import Chat, Grammar, Job, Text
+from lattice_actors.generation import Chat, Embed, Grammar, Job, Text
 
 CHAT_PATH = "/v1/chat/completions"
 TEXT_PATH = "/v1/completions"
@@ -27,6 +27,9 @@ def request_of(job: Job, model: str, kind: str) -> tuple[str, bytes]:
     """
     body: dict[str, Any] = {"model": model}
     prompt = job.prompt
+    if isinstance(prompt, Embed):
+        text = f"{model} is on another server, and embeddings are made here only"
+        raise BadRequest(text, code="unsupported_model", param="model")
     if isinstance(prompt, Chat):
         path = CHAT_PATH
         body["messages"] = msgspec.Raw(prompt.source) if prompt.source else prompt.messages

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import attrs
 
-from lattice_actors.catalog.entry import ModelEntry
+from lattice_actors.catalog.entry import Kind, ModelEntry
 from lattice_actors.engine import frames
 from lattice_actors.engine.news import EngineNews
 from lattice_actors.engine.process import EngineProcess
@@ -21,6 +21,7 @@ class EnginePlan:
     """How this machine runs engines; the same for all models."""
 
     module: str = "lattice_actors.engine.worker"
+    embedding_module: str = "lattice_actors.engine.embedding_worker"
     environ: dict[str, str] = attrs.field(factory=dict[str, str])
     prefill_step_tokens: int = 512
     target_step_ms: float = 0.0
@@ -39,4 +40,5 @@ class EnginePlan:
             self.target_step_ms,
             self.prefix_cache_bytes,
         )
-        return EngineProcess(entry.id, self.module, load, self.environ, tell, self.load_silence_s)
+        module = self.embedding_module if entry.kind is Kind.EMBEDDING else self.module
+        return EngineProcess(entry.id, module, load, self.environ, tell, self.load_silence_s)

@@ -20,6 +20,7 @@ import trio
 from lattice_actors.admission.handle import AdmissionHandle
 from lattice_actors.admission.ticket import Ticket
 from lattice_actors.admission.verdicts import Capacity
+from lattice_actors.catalog.entry import Kind
 from lattice_actors.engine import frames
 from lattice_actors.engine.news import (
     EngineGone,
@@ -38,7 +39,7 @@ from lattice_actors.errors import (
     OutOfMemory,
     RequestCrashesEngine,
 )
-from lattice_actors.generation import Job, Sampling, Tokens
+from lattice_actors.generation import Embed, Job, Sampling, Tokens
 from lattice_actors.mailbox import Mailbox
 from lattice_actors.metrics.news import Failed, Loaded, Stepped, Stopped
 from lattice_actors.stream import TokenStream
@@ -66,6 +67,7 @@ from .states import ModelState, move
 IDLE_UNTRUSTED_S = 300.0  # an engine that rested longer proves first that it still decodes
 CANARY_RID = 0  # `Runs` counts from 1
 CANARY = Job(Tokens((0,)), max_tokens=1, sampling=Sampling(temperature=0.0))
+EMBEDDING_CANARY = Job(Embed((Tokens((0,)),)), max_tokens=1)
 LAST_WORDS = 20  # lines of a crashed engine's stderr that go into the log
 
 log = structlog.get_logger(__name__)
@@ -284,7 +286,10 @@ class ModelActor:
         if self._runs.waiting and trio.current_time() - self._active_at > IDLE_UNTRUSTED_S:
             # A device may be lost in a long rest, and a hang must not cost a client its request.
             self._canary = True
-            self._engine.begin(CANARY_RID, CANARY, TokenStream(whole=True))
+            assert self._load is not None
+            embeds = self._load.entry.kind is Kind.EMBEDDING
+            canary = EMBEDDING_CANARY if embeds else CANARY
+            self._engine.begin(CANARY_RID, canary, TokenStream(whole=True))
             return
         for start in self._runs.starts():
             ticket = start.ticket

@@ -12,7 +12,7 @@ import trio
 from lattice_actors.admission.ticket import Ticket
 from lattice_actors.admission.verdicts import Limits
 from lattice_actors.capability.question import Rules
-from lattice_actors.catalog.entry import ModelEntry, Snapshot
+from lattice_actors.catalog.entry import Kind, ModelEntry, Snapshot
 from lattice_actors.engine import frames
 from lattice_actors.engine.news import (
     EngineGone,
@@ -175,9 +175,10 @@ async def open_house(
     idle_ttl_s: float = 0.0,
     memory_bytes: int = 0,
     shown: Shown | None = None,
+    kind: Kind = Kind.CHAT,
 ) -> AsyncIterator[House]:
     """Open a lattice with models a, b and c, each of 100 bytes."""
-    entries = tuple(ModelEntry(name, path=Path(name), weights_bytes=100) for name in "abc")
+    entries = tuple(ModelEntry(name, kind, path=Path(name), weights_bytes=100) for name in "abc")
     plan = plan or FakePlan()
     inventory = Inventory(lambda: Snapshot(entries), Rules())
     budget = Budget(memory_bytes, max_models, idle_ttl_s)

@@ -10,7 +10,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from lattice_actors.admission.verdicts import Limits
 from lattice_actors.capability.question import Ask, Route
-from lattice_actors.catalog.entry import Snapshot
+from lattice_actors.catalog.entry import Kind, Snapshot
 from lattice_actors.engine.news import EngineRefusedLoad
 from lattice_actors.errors import (
     LoadFailed,
@@ -22,6 +22,7 @@ from lattice_actors.errors import (
     QueueRefused,
     RequestCrashesEngine,
 )
+from lattice_actors.generation import Embed
 from tests.actors.house import LOAD_S, FakePlan, open_house
 
 
@@ -450,6 +451,18 @@ async def test_an_engine_that_rested_for_long_proves_itself_before_a_request_is_
         start = trio.current_time()
         await house.ask("a", 1)
         assert trio.current_time() - start <= 1  # trusted again: no second canary
+
+
+async def test_an_engine_that_embeds_proves_itself_by_a_vector(autojump_clock: MockClock) -> None:
+    async with open_house(kind=Kind.EMBEDDING) as house, trio.open_nursery() as nursery:
+        await house.ask("a")
+        await trio.sleep(400)
+
+        nursery.start_soon(house.ask, "a")
+        await wait_all_tasks_blocked()
+
+        canary, _ = house.plan.engines["a"]._jobs[0]
+        assert isinstance(canary.prompt, Embed)
 
 
 async def test_a_model_that_went_while_its_request_came_is_not_found(

@@ -110,3 +110,16 @@ async def test_half_of_a_whole_answer_is_none() -> None:
 
     with pytest.raises(ModelCrashed):
         await stream.receive()
+
+
+async def test_vectors_are_whole_at_the_end_and_forgotten_with_what_came_before_it() -> None:
+    stream = TokenStream(whole=True)
+    stream.push_vectors(b"lost")
+    assert stream.rewind()
+    for piece in (b"ab", b"cd"):
+        stream.push_vectors(piece)
+    stream.finish(END)
+    stream.push_vectors(b"late")
+
+    assert await stream.receive() == [END]
+    assert stream.vectors == b"abcd"

@@ -96,13 +96,13 @@ def start(*args: str, **environ: str) -> Served:
     return served
 
 
-def ask_by_hand(url: str, **fields: object) -> socket.socket:
+def ask_by_hand(url: str, path: str = "/v1/chat/completions", /, **fields: object) -> socket.socket:
     """Send a request on a socket of our own, and leave the answer unread."""
     host, port = url.removeprefix("http://").split(":")
     connection = socket.create_connection((host, int(port)))
     content = json.dumps(fields).encode()
     head = (
-        "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
     )
     connection.sendall(head.encode() + content)

@@ -26,11 +26,11 @@ R = TypeVar("R", bound=frames.Frame)
 class Engine:
     """One engine process and our end of its socket."""
 
-    def __init__(self) -> None:
+    def __init__(self, module: str = "lattice_actors.engine.worker") -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "lattice_actors.engine.worker", str(theirs.fileno())],
+                [sys.executable, "-m", module, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -221,7 +221,7 @@ def test_ctrl_c_is_not_for_it_and_stacks_come_on_request(fresh: Engine) -> None:
 
     assert fresh.process.stderr is not None
     stacks = iter(fresh.process.stderr.readline, b"")
-    assert any(b"_read" in line for line in stacks)
+    assert any(b"in listen" in line for line in stacks)
 
     fresh.tell(frames.Bye())
     assert fresh.exit_code() == 0
@@ -481,3 +481,12 @@ def test_a_count_is_answered_without_a_step(engine: Engine) -> None:
     end = engine.hear()
     assert isinstance(end, frames.End)
     assert (end.rid, end.prompt_tokens, end.prompt_ids) == (again, len(ids), b"")
+
+
+def test_a_model_that_generates_embeds_nothing(engine: Engine) -> None:
+    engine.rid += 1
+    engine.tell(frames.Embed(engine.rid, ["hello"]))
+
+    refused, _ = engine.hear_until(frames.Refused)
+
+    assert (refused.rid, refused.code) == (engine.rid, "unsupported_model")

@@ -30,6 +30,7 @@ from lattice_http.openai.answers import (
     usage_object,
 )
 from lattice_http.openai.chat import ChatBody
+from lattice_http.openai.embeddings import EmbeddingBody
 
 USAGE = Usage(prompt_tokens=7, completion_tokens=3, cached_tokens=5)
 USAGE_OBJECT = {
@@ -364,7 +365,10 @@ def test_a_model_says_what_can_be_asked_of_it() -> None:
     assert set(told) <= names
     assert {"tools", "tool_choice", "reasoning_effort"} < set(told)
     embedder = ModelEntry("e", kind=Kind.EMBEDDING)
-    assert "supported_parameters" not in models.shown_model(embedder)
+    taken = {field.encode_name for field in msgspec.structs.fields(EmbeddingBody)}
+    assert set(models.shown_model(embedder)["supported_parameters"]) < taken
+    elsewhere = ModelEntry("e", kind=Kind.EMBEDDING, backend="lmstudio")
+    assert "supported_parameters" not in models.shown_model(elsewhere)
 
 
 def test_unusable_directories_are_listed_without_their_paths() -> None:

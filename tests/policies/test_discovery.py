@@ -259,6 +259,21 @@ def test_an_embedding_model_is_told_by_its_files_and_architecture(tmp_path: Path
     assert entry(encoder).kind is Kind.EMBEDDING
 
 
+def test_the_context_of_an_embedding_model_is_what_its_texts_may_have(tmp_path: Path) -> None:
+    config = {"model_type": "bert", "max_position_embeddings": 512}
+    directory = write_model(tmp_path / "m", config)
+    (directory / "sentence_bert_config.json").write_text('{"max_seq_length": 256}')
+
+    assert entry(directory).context_tokens == 256
+
+
+@pytest.mark.parametrize("model_type", ["nomic_bert", "mpnet", "modernbert"])
+def test_an_encoder_that_nothing_here_runs_is_unusable(tmp_path: Path, model_type: str) -> None:
+    broken = reason(write_model(tmp_path / "m", {"model_type": model_type}))
+
+    assert model_type in broken
+
+
 # --- what is broken ---------------------------------------------------------------------------
 
 

@@ -421,6 +421,34 @@ def test_an_embedding_model_never_answers_a_chat() -> None:
     assert route("embed", candidates, kind=Kind.EMBEDDING).model == "embed"
 
 
+@pytest.mark.parametrize("spec", [None, "auto", "text-embedding-3-small"])
+def test_whoever_names_no_embedding_model_always_gets_the_same(spec: str | None) -> None:
+    chat, *_ = models("chat")
+    first, second = models("e1", "e2", kind=Kind.EMBEDDING)
+    busy = attrs.evolve(first, idle=False, predicted_wait_s=9.0)
+    resident = attrs.evolve(second, resident=True)
+    rules = Rules(default_model="chat", force_default=True)
+
+    found = resolve(Ask(spec, kind=Kind.EMBEDDING), [chat, busy, resident], rules)
+    assert isinstance(found, Route)
+    assert (found.model, found.resolution) == ("e1", None)
+    broken = attrs.evolve(first, unavailable="broken")
+    refused = resolve(Ask(spec, kind=Kind.EMBEDDING), [chat, broken, resident], rules)
+    assert isinstance(refused, NoRoute)
+    assert refused.code == "model_unavailable"
+
+
+@pytest.mark.parametrize("spec", ["chat", "e9", "role:fast"])
+def test_no_other_model_embeds_for_the_one_that_was_named(spec: str) -> None:
+    candidates = [*models("chat"), *models("e1", kind=Kind.EMBEDDING)]
+
+    refused = resolve(Ask(spec, kind=Kind.EMBEDDING), candidates, Rules())
+
+    assert isinstance(refused, NoRoute)
+    assert refused.code == "model_not_found"
+    assert "available: e1" in refused.message
+
+
 # --- misses -----------------------------------------------------------------------------------
 
 

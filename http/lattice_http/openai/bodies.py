@@ -35,6 +35,7 @@ class _Bulk(msgspec.Struct):
     input: msgspec.Raw = msgspec.Raw()
 
 
+_BULKY = ("messages", "prompt", "input")
 _BULK = msgspec.json.Decoder(_Bulk)
 _BOM = b"\xef\xbb\xbf"
 _WHITESPACE = b" \t\r\n"
@@ -61,9 +62,9 @@ def decode(body: bytes, form: msgspec.json.Decoder[T]) -> tuple[T, dict[str, msg
     text = _text(body)
     if len(text) > MAX_REST_BYTES:
         bulk = _guarded(_BULK, text, "")
-        large = (bulk.messages, bulk.prompt, bulk.input)
-        if len(text) - sum(len(memoryview(part)) for part in large) > MAX_REST_BYTES:
-            raise wrong(None, f"more than {MAX_REST_BYTES} bytes beside messages and prompt")
+        rest = len(text) - sum(len(memoryview(getattr(bulk, name))) for name in _BULKY)
+        if rest > MAX_REST_BYTES:
+            raise wrong(None, f"more than {MAX_REST_BYTES} bytes beside {' and '.join(_BULKY)}")
     fields = fields_of(text)
     return _guarded(form, text, ""), fields
 

@@ -15,6 +15,8 @@ SUPPORTED = (
     *("guided_regex", "guided_grammar", "stream", "stream_options", "chat_template_kwargs"),
     *("tools", "tool_choice", "parallel_tool_calls", "reasoning_effort"),
 )
+# The same of an embedding model; whether it can shorten its vectors is the model's to say.
+SUPPORTED_BY_EMBEDDINGS = ("input", "encoding_format", "dimensions", "truncate")
 
 
 def shown_model(entry: ModelEntry, state: str | None = None) -> dict[str, Any]:
@@ -22,6 +24,8 @@ def shown_model(entry: ModelEntry, state: str | None = None) -> dict[str, Any]:
     told = model_object(entry, state)
     if entry.backend == "mlx" and entry.kind is Kind.CHAT:
         told["supported_parameters"] = list(SUPPORTED)
+    if entry.backend == "mlx" and entry.kind is Kind.EMBEDDING:
+        told["supported_parameters"] = list(SUPPORTED_BY_EMBEDDINGS)
     return told
 
 

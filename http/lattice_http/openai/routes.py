@@ -1,4 +1,4 @@
-"""OpenAI's routes: chat completions, completions and models."""
+"""OpenAI's routes: chat completions, completions, embeddings and models."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from .answers import (
 )
 from .chat import ChatRequest, parse_chat
 from .completions import CompletionRequest, parse_completion
+from .embeddings import embedding_list, of_embedding, parse_embedding
 
 
 def openai_routes(gateway: Gateway, swarms: Swarms) -> Blueprint:
@@ -63,6 +64,18 @@ def openai_routes(gateway: Gateway, swarms: Swarms) -> Blueprint:
         answers = await _whole(exchange)
         body = text_completion(new_completion_id(), _now(), exchange.model, answers, exchange.usage)
         return json_response(body, headers=exchange.headers())
+
+    @routes.post("/v1/embeddings")
+    @typed_errors
+    async def embeddings() -> Response:
+        parsed = parse_embedding(await body_of(request), request.headers, time.time())
+        refuse_swarm(swarms.meta(parsed.spec), parsed.spec)
+        exchange = exchange_of(request, gateway, of_embedding(parsed))
+        await exchange.collect()
+        body = await embedding_list(parsed, exchange)
+        response = Response(body, content_type="application/json")
+        response.headers.extend(exchange.headers())
+        return response
 
     @routes.get("/v1/models")
     @typed_errors
