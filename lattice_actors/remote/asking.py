@@ -14,6 +14,7 @@ TEXT_PATH = "/v1/completions"
 
 # Servers that take vLLM's `guided_*` fields. Others have no way to say such a grammar.
 GUIDED_KINDS = frozenset({"vllm", "lattice"})
+ENDINGS = ("add_generation_prompt", "continue_final_message")
 _GUIDED = {"regex": "guided_regex", "choice": "guided_choice", "grammar": "guided_grammar"}
 
 
@@ -35,8 +36,13 @@ def request_of(job: Job, model: str, kind: str) -> tuple[str, bytes]:
         body["messages"] = msgspec.Raw(prompt.source) if prompt.source else prompt.messages
         if prompt.tools:
             body["tools"] = prompt.tools
-        if prompt.template_options:
-            body["chat_template_kwargs"] = prompt.template_options
+        # How the last turn ends is a field of its own for vLLM. The others know none, or settle it
+        # themselves by who spoke last.
+        options = {k: v for k, v in prompt.template_options.items() if k not in ENDINGS}
+        if options:
+            body["chat_template_kwargs"] = options
+        if kind == "vllm":
+            body |= {k: v for k, v in prompt.template_options.items() if k in ENDINGS}
         if job.logprobs is not None:
             body |= {"logprobs": True, "top_logprobs": job.logprobs}
     else:

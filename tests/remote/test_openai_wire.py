@@ -282,3 +282,20 @@ def test_other_grammars_go_to_those_that_know_them(
     with pytest.raises(BadRequest) as refused:
         asked(job, "openai")
     assert refused.value.param == field
+
+
+@pytest.mark.parametrize("kind", ["openai", "lmstudio", "vllm", "lattice"])
+def test_how_the_last_turn_ends_is_no_option_of_a_template(kind: str) -> None:
+    options = {
+        "enable_thinking": False,
+        "add_generation_prompt": False,
+        "continue_final_message": True,
+    }
+    turns = ({"role": "user", "content": "a"}, {"role": "assistant", "content": "b"})
+
+    _, content = request_of(Job(Chat(turns, options), 5), "m", kind)
+
+    body = json.loads(content)
+    assert body["chat_template_kwargs"] == {"enable_thinking": False}
+    assert ("continue_final_message" in body) is (kind == "vllm")
+    assert body.get("add_generation_prompt", True) is (kind != "vllm")
