@@ -255,10 +255,10 @@ class Residency:
                 actions.append(Load(model))
                 continue
             if first:
-                first = False
                 actions += self._ask_for_room(model, needs)
                 if model not in self._wants:
-                    continue
+                    continue  # it can never fit: the next one is the first
+                first = False
             coming = [self._residents[victim].needs_bytes for victim in self._asked.get(model, ())]
             kept_bytes += max(0, needs - sum(coming))
             kept_models += 0 if coming else 1

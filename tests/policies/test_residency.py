@@ -238,3 +238,16 @@ def test_a_drain_that_is_told_twice_does_not_end_the_next_load() -> None:
 
     assert policy.drained("a", 6) == []
     assert policy.stage("a") is Stage.LOADING
+
+
+def test_who_stands_behind_a_model_that_never_fits_is_asked_for_room() -> None:
+    policy = Residency(100, 10)
+    ready(policy, "c", 70, 0)
+    policy.want("a", 40, 1)
+    policy.want("huge", 120, 2)
+    policy.want("b", 40, 3)
+
+    refusal, asked = policy.unwant("a", 4)
+
+    assert isinstance(refusal, CannotFit)
+    assert asked == MakeRoom("b", ("c",))
