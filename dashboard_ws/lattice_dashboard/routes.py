@@ -174,7 +174,10 @@ async def _snapshot(desk: Desk) -> dict[str, Any]:
             for model, shown in queue.models.items()
             if shown.running + shown.leaving
         },
-        "events": [event(one.over, one.timeline, one.at_ms) for one in past],
+        "events": [
+            event(one.over, one.timeline, one.at_ms, single=settings.model is not None)
+            for one in past
+        ],
         "preferences": await _preferences(desk),
         "config": await _config(desk),
     }

@@ -110,7 +110,7 @@ def _asked() -> Request | Websocket:
 
 
 def _response(answer: ErrorAnswer) -> Response:
-    if anthropic.is_ours(request.path):
+    if anthropic.is_ours(_asked().path):
         answer = anthropic.in_our_shape(answer)
     response = Response(answer.body, answer.status)
     for name, value in answer.headers:

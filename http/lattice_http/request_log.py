@@ -79,4 +79,5 @@ def _over(scope: Scope, status: int | None, said: dict[str, Any], message: str) 
         state.get("principal", ""),
         message,
         said.get("finish_reason"),
+        said.get("strategy"),
     )

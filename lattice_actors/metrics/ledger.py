@@ -13,7 +13,7 @@ from typing import TypeAlias
 import attrs
 
 from .histograms import Buckets
-from .news import Failed, Loaded, Over, Stepped, Stopped
+from .news import Failed, Loaded, Over, Resolved, Stepped, Stopped
 from .timelines import Facts, Timeline
 from .windows import Key, Tally, Windows
 
@@ -32,6 +32,7 @@ HISTORY_S = 900  # one row a second, for the charts of a page that has just been
 MOST_LABELS = {"model": 200, "key": 50, "class": 8, "backend": 50, "code": 100}
 OTHER = "other"  # where there are more
 NONE = "none"  # a request that was refused before it had a model
+SWARM = "swarm"  # a request that asked several
 
 Label: TypeAlias = tuple[str, ...]
 
@@ -70,6 +71,7 @@ class Row:
 class _Counted:
     granted: bool = False
     first: bool = False
+    tokens: int = 0  # that no engine here has told
 
 
 @attrs.define(eq=False)
@@ -118,11 +120,16 @@ class Ledger:
             self.totals.record(name, TOKEN_BOUNDS, step.gap_s, model, times=step.gaps)
 
     def look(self, timeline: Timeline) -> None:
-        """Count the grant and the first token of a request, each once, when they are there."""
+        """Count the grant and the first token of a request, each once, when they are there.
+
+        And the tokens that came from elsewhere since the last look.
+        """
         resolved = timeline.resolved
         if resolved is None:
             return
         counted = self._counted.setdefault(timeline, _Counted())
+        if timeline.foreign:
+            self._look_elsewhere(timeline, resolved, counted)
         if counted.first:
             return
         facts, dimensions = timeline.facts, self._dimensions(timeline)
@@ -144,15 +151,29 @@ class Ledger:
             name = "gen_ai_server_time_to_first_token_seconds"
             self.totals.record(name, TTFT_BOUNDS, ttft_s, model, klass)
 
+    def _look_elsewhere(self, timeline: Timeline, resolved: Resolved, counted: _Counted) -> None:
+        came = timeline.facts.tokens - counted.tokens
+        if came <= 0:
+            return
+        counted.tokens += came
+        model = self._label("model", resolved.model)
+        self._now.count(("tokens", "", ""), came)
+        self._now.count(("tokens", "model", model), came)
+        self.totals.count("lattice_upstream_tokens", model, amount=came)
+
     def over(self, over: Over, timeline: Timeline | None) -> None:
-        """A request has ended; *timeline* None: it never became one for answers."""
-        refused = over.outcome not in ("ok", "client_left")
-        self._now.count(("requests", "", ""))
-        if refused:
-            self._now.count(("refused", "", ""))
-            self.totals.count("lattice_errors", self._label("code", over.outcome))
+        """A request has ended; *timeline* None: it never became one for answers.
+
+        The answers within a swarm count for their models; the request is the swarm.
+        """
+        part = timeline.arrived.part if timeline is not None else None
+        if part is None:
+            self._now.count(("requests", "", ""))
+            if over.refused:
+                self._now.count(("refused", "", ""))
+                self.totals.count("lattice_errors", self._label("code", over.outcome))
         if timeline is None or timeline.resolved is None:
-            self.totals.count("lattice_requests", NONE, NONE, self._label("code", over.outcome))
+            self._over_without_a_model(over)
             return
         self.look(timeline)
         del self._counted[timeline]
@@ -160,21 +181,35 @@ class Ledger:
         model, klass = dict(dimensions)["model"], dict(dimensions)["class"]
         for dimension, value in dimensions:
             self._now.count(("requests", dimension, value))
-            if refused:
+            if over.refused:
                 self._now.count(("refused", dimension, value))
             if dimension != "model":  # of models the engines say it, step by step
                 self._now.count(("tokens", dimension, value), facts.tokens)
         if facts.tokens > 1 and not math.isnan(facts.first_at):
-            each_s = (over.at - facts.first_at) / (facts.tokens - 1)
+            each_s, gaps = (over.at - facts.first_at) / (facts.tokens - 1), facts.tokens - 1
             for dimension, value in dimensions:
-                if dimension != "model":
-                    self._now.record(("itl", dimension, value), each_s, facts.tokens - 1)
+                if dimension != "model" or timeline.foreign:
+                    self._now.record(("itl", dimension, value), each_s, gaps)
+            if timeline.foreign:
+                self._now.record(("itl", "", ""), each_s, gaps)
+                name = "gen_ai_server_time_per_output_token_seconds"
+                self.totals.record(name, TOKEN_BOUNDS, each_s, model, times=gaps)
+        name = "lattice_requests" if part is None else "lattice_swarm_answers"
+        self.totals.count(name, model, klass, self._label("code", over.outcome))
         self._total(over, facts, model, klass, over.at - timeline.arrived_at)
-        self.totals.count("lattice_requests_by_key", dict(dimensions)["key"])
+        if part is None:
+            self.totals.count("lattice_requests_by_key", dict(dimensions)["key"])
+
+    def _over_without_a_model(self, over: Over) -> None:
+        code = self._label("code", over.outcome)
+        if over.strategy is None:
+            self.totals.count("lattice_requests", NONE, NONE, code)
+            return
+        self.totals.count("lattice_requests", SWARM, NONE, code)
+        self.totals.count("lattice_requests_by_key", self._label("key", over.principal))
 
     def _total(self, over: Over, facts: Facts, model: str, klass: str, took_s: float) -> None:
         totals, code = self.totals, self._label("code", over.outcome)
-        totals.count("lattice_requests", model, klass, code)
         name = "gen_ai_server_request_duration_seconds"
         totals.record(name, DURATION_BOUNDS, took_s, model, klass, code)
         totals.count("lattice_tokens", model, "input", amount=facts.prompt_tokens)

@@ -39,6 +39,7 @@ from .swarms import Swarms
 from .timelines import Timeline, Timelines
 
 HEARTBEAT_S = 10.0  # followers hear something at least this often
+ELSEWHERE_S = 1.0  # between two looks at answers that no engine here tells of
 PERIOD_S = 0.1  # between two states, and between two turns at the news
 MOST_FAULTS = 50  # shown
 
@@ -242,7 +243,8 @@ class MetricsActor:
     def _on(self, message: Message, now: float) -> None:
         match message:
             case Wake():
-                self._drain_at = now + PERIOD_S  # what comes until then is taken with it
+                # What comes until then is taken with it.
+                self._drain_at = min(self._drain_at, now + PERIOD_S)
             case Look(reply):
                 self._looking.append(reply)
             case Subscribe(reply):
@@ -277,6 +279,8 @@ class MetricsActor:
             self._note_predictions()
         for timeline in running:
             memory.ledger.look(timeline)
+            if timeline.foreign:
+                self._drain_at = now + ELSEWHERE_S
         appends = memory.swarms.take()
         if appends:
             memory.feed.append(appends)
@@ -307,7 +311,7 @@ class MetricsActor:
         timeline = self._memory.timelines.over(over)
         self._memory.ledger.over(over, timeline)
         self._memory.past.append(Past(over, timeline, self._memory.at_ms))
-        if over.outcome in ("ok", "client_left"):
+        if not over.refused:
             return
         resolved = timeline.resolved if timeline is not None else None
         self._fault(

@@ -61,14 +61,28 @@ class Answer(Protocol):
 
 
 @attrs.frozen
+class Part:
+    """What an answer is in the swarm that it is for."""
+
+    request_id: str  # of the request that asks the swarm
+    session: str
+    branch: int | None  # None: a judge's
+    kind: str  # `route_kind` of events: "swarm_vote", "swarm_debate_round_2"
+
+
+@attrs.frozen
 class Arrived:
-    """A request for answers has come. *preview*: only where prompts are to be kept."""
+    """A request for answers has come, or a swarm asks for one of its own.
+
+    *preview*: only where prompts are to be kept.
+    """
 
     key: RequestKey
     principal: str
     spec: str | None
     stream: bool
     preview: Mapping[str, object] | None = None
+    part: Part | None = None
 
 
 @attrs.frozen
@@ -88,7 +102,8 @@ class Resolved:
 class Over:
     """A request has its answer, was refused, or its client has left.
 
-    *outcome* is "ok", "client_left" or the code of an error; *message* goes with a code.
+    *outcome* is "ok", "client_left" or the code of an error; *message* goes with a code. That of
+    a swarm's answer is "stopped" where the swarm ended it: it lost, or nobody wanted it any more.
     """
 
     key: RequestKey
@@ -99,6 +114,12 @@ class Over:
     principal: str
     message: str = ""
     finish_reason: str | None = None
+    strategy: str | None = None  # of the swarm that was asked for
+
+    @property
+    def refused(self) -> bool:
+        """There is no answer, and it is nobody's wish."""
+        return self.outcome not in ("ok", "client_left", "stopped")
 
 
 @attrs.frozen
@@ -147,6 +168,17 @@ class SwarmBegan:
     at: float
     strategy: str
     branches: Mapping[int, str] = attrs.field(factory=dict[int, str])  # model or spec, if known
+    request_id: str | None = None
+
+
+@attrs.frozen
+class SwarmBranchBegan:
+    """A branch waits for its turn to speak."""
+
+    session: str
+    branch: int
+    model: str
+    stage: str = ""
 
 
 @attrs.frozen
@@ -192,5 +224,7 @@ class SwarmEnded:
     outcome: str
 
 
-SwarmNews: TypeAlias = SwarmBegan | SwarmText | SwarmBranchOver | SwarmVerdict | SwarmEnded
+SwarmNews: TypeAlias = (
+    SwarmBegan | SwarmBranchBegan | SwarmText | SwarmBranchOver | SwarmVerdict | SwarmEnded
+)
 News: TypeAlias = Arrived | Resolved | Over | Stepped | Loaded | Stopped | Failed | SwarmNews

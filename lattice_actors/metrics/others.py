@@ -6,6 +6,7 @@ from itertools import islice
 
 import attrs
 
+from lattice_actors.remote.health import State
 from lattice_actors.remote.ledger import Ledger
 from lattice_actors.remote.upstream_handle import UpstreamView
 
@@ -34,6 +35,23 @@ def upstream(view: UpstreamView, now_ms: float) -> Document:
         "answered": view.answered,
         "failed": view.failed,
     }
+
+
+def models(view: UpstreamView) -> dict[str, Document]:
+    """Return the models of one upstream, by id, as those of this machine are shown."""
+    down = view.state is State.DOWN
+    shown: dict[str, Document] = {}
+    for entry in view.models:
+        loaded = view.loaded is None or entry.id in view.loaded
+        shown[entry.id] = {
+            "model": entry.id,
+            "state": "unavailable" if down else "ready" if loaded else "cold",
+            "backend": entry.backend,
+            "kind": entry.kind.value,
+            "context_tokens": entry.context_tokens,
+            "barred": view.reason if down else None,
+        }
+    return shown
 
 
 def egress(ledger: Ledger) -> Document:

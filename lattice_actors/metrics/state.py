@@ -25,7 +25,7 @@ from . import others
 from .ledger import Ledger, by_dimension
 from .patches import Document, without_nulls
 from .swarms import Swarms
-from .timelines import Timeline, Timelines
+from .timelines import LOCAL, Timeline, Timelines
 from .windows import SPANS, TICKS_PER_S, Tally
 
 PERCENTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
@@ -225,6 +225,13 @@ def request(timeline: Timeline, picture: Picture, loading: set[str]) -> Document
     facts, ms = timeline.facts, picture.unix_ms
     return {
         "key": arrived.principal,
+        "swarm": None
+        if arrived.part is None
+        else {
+            "request_id": arrived.part.request_id,
+            "session": arrived.part.session,
+            "branch": arrived.part.branch,
+        },
         "spec": arrived.spec,
         "stream": arrived.stream,
         "preview": arrived.preview,
@@ -286,10 +293,12 @@ def _models(picture: Picture, second: Document) -> Document:
             "context_tokens": entry.context_tokens,
             "builtin": entry.builtin,
         }
+    for upstream in picture.upstreams:
+        shown |= others.models(upstream)
     rates = second["by"].get("model", {})
     for view in picture.models:
         body = {**attrs.asdict(view), "state": view.state.value}
-        shown[view.model] = {**shown.get(view.model, {"backend": "mlx"}), **body}
+        shown[view.model] = {**shown.get(view.model, {"backend": LOCAL}), **body}
     queue, residents = picture.queue, picture.residents
     for model, line in queue.models.items() if queue is not None else ():
         if model in shown:
@@ -301,7 +310,7 @@ def _models(picture: Picture, second: Document) -> Document:
                 "promised": line.promised,
             }
     for model, body in shown.items():
-        if residents is not None:
+        if residents is not None and body["backend"] == LOCAL:
             if model in residents.draining:
                 body["state"] = "draining"
             body["pinned"] = model in residents.pinned
@@ -373,7 +382,7 @@ def _totals(ledger: Ledger, picture: Picture) -> Document:
     return {
         "requests": totals.sum("lattice_requests"),
         "refused": totals.sum("lattice_errors"),
-        "tokens": totals.sum("lattice_decoded_tokens"),
+        "tokens": totals.sum("lattice_decoded_tokens") + totals.sum("lattice_upstream_tokens"),
         "prefilled_tokens": totals.sum("lattice_prefilled_tokens"),
         "cache_hits": sum(count for label, count in hits.items() if label[-1] == "hit"),
         "ghost_tokens": sum(view.ghost_tokens for view in picture.models),

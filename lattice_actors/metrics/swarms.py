@@ -12,6 +12,7 @@ import attrs
 
 from .news import (
     SwarmBegan,
+    SwarmBranchBegan,
     SwarmBranchOver,
     SwarmEnded,
     SwarmNews,
@@ -23,6 +24,9 @@ MOST_SESSIONS = 32  # shown; the oldest goes, one that is over first
 MOST_BRANCHES = 64  # of a session; what others say is not shown
 TAIL_CHARS = 4096  # of a branch, for somebody who comes later
 MOST_RATIONALE_CHARS = 500
+
+
+_ENDS = {None: "ok", "cancelled": "cancelled"}  # by the kind of the error
 
 
 @attrs.define(eq=False)
@@ -39,6 +43,7 @@ class _Branch:
 class _Session:
     strategy: str
     began: float
+    request_id: str | None = None
     branches: dict[int, _Branch] = attrs.field(factory=dict[int, _Branch])
     verdict: dict[str, Any] | None = None
     ended: float | None = None
@@ -79,6 +84,10 @@ class Swarms:
         if session is None or session.ended is not None:
             return
         match news:
+            case SwarmBranchBegan():
+                branch = session.branch(news.branch)
+                if branch is not None:
+                    branch.model, branch.stage, branch.state = news.model, news.stage, "waiting"
             case SwarmText():
                 self._text(session, news)
             case SwarmBranchOver():
@@ -86,7 +95,7 @@ class Swarms:
                 if branch is not None:
                     branch.model, branch.tokens = news.model, news.tokens
                     branch.stage, branch.error = news.stage, news.error
-                    branch.state = "ok" if news.error is None else "failed"
+                    branch.state = _ENDS.get(news.error, "failed")
             case SwarmVerdict():
                 session.verdict = {
                     "winner": news.winner,
@@ -98,7 +107,7 @@ class Swarms:
                 session.ended, session.outcome = news.at, news.outcome
                 for branch in session.branches.values():
                     branch.tail = ""
-                    if branch.state == "running":
+                    if branch.state in ("waiting", "running"):
                         branch.state = "cancelled"
             case _:
                 assert_never(news)
@@ -125,6 +134,7 @@ class Swarms:
         return {
             name: {
                 "strategy": session.strategy,
+                "request_id": session.request_id,
                 "started_ms": round(at_ms + session.began * 1000),
                 "ended_ms": None if session.ended is None else round(at_ms + session.ended * 1000),
                 "outcome": session.outcome,
@@ -148,7 +158,7 @@ class Swarms:
         while len(self._sessions) >= MOST_SESSIONS:
             over = (name for name, one in self._sessions.items() if one.ended is not None)
             del self._sessions[next(over, next(iter(self._sessions)))]
-        session = self._sessions[news.session] = _Session(news.strategy, news.at)
+        session = self._sessions[news.session] = _Session(news.strategy, news.at, news.request_id)
         for number, model in list(news.branches.items())[:MOST_BRANCHES]:
             session.branches[number] = _Branch(model)
 
@@ -157,6 +167,7 @@ class Swarms:
         if branch is None:
             return
         branch.model, branch.stage = news.model or branch.model, news.stage or branch.stage
+        branch.state = "running"
         branch.tokens += 1
         branch.tail = (branch.tail + news.text)[-TAIL_CHARS:]
         self._fresh.setdefault((news.session, news.branch), []).append(news.text)

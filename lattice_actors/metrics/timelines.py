@@ -17,6 +17,7 @@ import attrs
 from .news import Answer, Arrived, Over, RequestKey, Resolved
 
 MOST_RUNNING = 4096  # requests whose end was not told must not pile up
+LOCAL = "mlx"  # the backend of engines here
 MOST_ENDED = 20  # shown with their times
 
 
@@ -85,6 +86,11 @@ class Timeline:
     @property
     def arrived_at(self) -> float:
         return self.arrived.key[1]
+
+    @property
+    def foreign(self) -> bool:
+        """It is answered elsewhere: no engine here tells of its tokens."""
+        return self.resolved is not None and self.resolved.backend != LOCAL
 
     @property
     def waits(self) -> bool:

@@ -86,6 +86,11 @@ class Crew:
         """From now on they can be stopped, before they run too."""
         self._live |= {branch.number: branch for branch in branches}
 
+    def branch_of(self, ticket: Ticket) -> Branch | None:
+        """Return the branch that waits or runs with *ticket*."""
+        found = (branch for branch in self._live.values() if branch.ticket is ticket)
+        return next(found, None)
+
     def stop(self, number: int) -> bool:
         """Stop one branch from outside; False when no such branch waits or runs."""
         branch = self._live.get(number)

@@ -17,9 +17,11 @@ from typing import assert_never
 import attrs
 import trio
 
+from lattice_actors.admission.ticket import Ticket
 from lattice_actors.errors import LatticeError
 
 from .asks import Debate, Ensemble, Limits, Pipeline, SwarmAsk
+from .branch import Branch
 from .crew import Crew
 from .debate import Debating
 from .events import Event, Outcome
@@ -49,6 +51,10 @@ class SwarmSession:
             trio.EndOfChannel: after the `Outcome`.
         """
         return await self._feed.receive()
+
+    def branch_of(self, ticket: Ticket) -> Branch | None:
+        """Return the branch that waits or runs with *ticket*; None: it is a judge's."""
+        return self._crew.branch_of(ticket)
 
     def cancel_branch(self, number: int) -> bool:
         """Stop one branch; False when no such branch waits or runs. The others go on."""

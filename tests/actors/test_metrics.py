@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from lattice_actors.admission.ticket import Ticket
-from lattice_actors.generation import Chat, Job
+from lattice_actors.generation import Chat, Delta, Job
 from lattice_actors.mailbox import Mailbox
 from lattice_actors.metrics.metrics import (
     HEARTBEAT_S,
@@ -32,16 +32,20 @@ from lattice_actors.metrics.news import (
     Failed,
     Loaded,
     Over,
+    Part,
     Resolved,
     Stepped,
     Stopped,
     SwarmBegan,
+    SwarmBranchBegan,
+    SwarmBranchOver,
     SwarmEnded,
     SwarmText,
 )
 from lattice_actors.metrics.patches import Document, apply
 from lattice_actors.metrics.ring import Ring
 from lattice_actors.metrics.state import Sources
+from lattice_actors.stream import TokenStream
 from tests.actors.house import LOAD_S, House, open_house
 
 
@@ -331,6 +335,89 @@ async def test_swarm_text_is_appended_in_order_and_not_kept(autojump_clock: Mock
         swarm(SwarmEnded("w", trio.current_time(), "ok"))
         await metrics.handle.look()
         assert metrics.memory.swarms.tails() == {}
+
+
+async def test_a_branch_is_there_before_it_speaks_and_tells_how_it_ended(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_metrics() as metrics:
+        swarm = metrics.handle.swarm
+        swarm(SwarmBegan("w", trio.current_time(), "debate", request_id="r"))
+        for number in range(4):
+            swarm(SwarmBranchBegan("w", number, "a", "round 1"))
+        swarm(SwarmText("w", 1, "so"))
+        swarm(SwarmBranchOver("w", 2, "a", 3, "cancelled", "round 1"))
+        swarm(SwarmBranchOver("w", 3, "a", 3, "timeout", "round 1"))
+
+        shown = (await metrics.handle.look()).document["swarms"]["w"]
+
+        assert shown["request_id"] == "r"
+        states = [branch["state"] for branch in shown["branches"].values()]
+        assert states == ["waiting", "running", "cancelled", "failed"]
+        swarm(SwarmEnded("w", trio.current_time(), "ok"))
+        ended = (await metrics.handle.look()).document["swarms"]["w"]["branches"]
+        assert [ended["0"]["state"], ended["1"]["state"]] == ["cancelled", "cancelled"]
+
+
+@attrs.define
+class Elsewhere:
+    """An answer of another server."""
+
+    granted_at: float = 0.0
+    ready_at: float = 0.0
+    stream: TokenStream = attrs.field(factory=TokenStream)
+
+
+async def test_tokens_from_elsewhere_are_counted_while_they_come(
+    autojump_clock: MockClock,
+) -> None:
+    """No engine here tells of them; and nobody has to look for them to be counted in time."""
+    async with open_metrics() as metrics:
+        handle, answer = metrics.handle, Elsewhere()
+        handle.tell(Arrived(("r", 0.0), "me", "far", False))
+        handle.tell(Resolved(("r", 0.0), 0.0, "node/far", "node", "normal", None, (answer,)))
+        for _ in range(10):
+            answer.stream.push(Delta("x", tokens=2))
+            await trio.sleep(1)
+        while_it_ran = [row.tokens for _, row in await handle.history()]
+        answer.stream.push(Delta("x", tokens=2))
+        handle.tell(over())
+        shown = (await handle.look()).document
+
+        assert max(while_it_ran) <= 4
+        assert sum(while_it_ran) >= 14
+        assert shown["totals"]["tokens"] == 22
+        minute = shown["windows"]["1m"]["by"]
+        assert minute["model"]["node/far"]["itl_ms"]["count"] == 21
+        assert minute["backend"]["node"]["requests_per_s"] > 0
+
+
+async def test_the_answers_within_a_swarm_are_no_requests_of_clients(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_metrics() as metrics:
+        handle = metrics.handle
+        for number, outcome in enumerate(("ok", "stopped", "model_crashed")):
+            key, part = (f"r~{number}", 0.0), Part("r", "w", number, "swarm_vote")
+            handle.tell(Arrived(key, "me", "a", True, part=part))
+            handle.tell(Resolved(key, 0.0, "a", "mlx", "normal", None, (Elsewhere(),)))
+            handle.tell(attrs.evolve(over(outcome), key=key))
+        handle.tell(attrs.evolve(over(), strategy="best-of-n"))
+        shown = (await handle.look()).document
+        totals = (await handle.scrape()).ledger.totals
+
+        assert (shown["totals"]["requests"], shown["totals"]["refused"]) == (1, 0)
+        assert shown["requests"]["r~1"]["swarm"] == {
+            "request_id": "r",
+            "session": "w",
+            "branch": 1,
+        }
+        assert [one["code"] for one in shown["errors"].values()] == ["model_crashed"]
+        assert totals.sums["lattice_swarm_answers"] == {
+            ("a", "normal", outcome): 1 for outcome in ("ok", "stopped", "model_crashed")
+        }
+        assert totals.sums["lattice_requests"] == {("swarm", "none", "ok"): 1}
+        assert totals.sums["lattice_requests_by_key"] == {("me",): 1}
 
 
 # --- with the other actors ------------------------------------------------------------------

@@ -150,6 +150,11 @@ export const cases = {
     same([pathOf(swarm), pathOf({ ...swarm, strategy: "fanout" })], ["/swarm/vote", "/swarm/fanout"]);
     same(bodyOf({ ...swarm, models: "preset:council" }).models, "preset:council");
     same("strategy" in bodyOf({ ...swarm, strategy: "fanout" }), false);
+    const debate = { ...swarm, strategy: "debate" };
+    same([pathOf(debate), bodyOf(debate).judge, "strategy" in bodyOf(debate)], ["/swarm/debate", "c", false]);
+    const pipeline = { ...swarm, strategy: "pipeline" };
+    same(pathOf(pipeline), "/swarm/pipeline");
+    same([bodyOf(pipeline).steps, "models" in bodyOf(pipeline)], [[{ model: "a" }, { model: "b" }], false]);
   },
 
   "the events of a swarm become columns and a verdict"() {

@@ -171,6 +171,36 @@ TEXTS = {
 }
 
 
+def _upstreams(now_ms: float) -> dict[str, Any]:
+    return {
+        "mini": {
+            "url": "http://mini.local:5001", "kind": "lattice", "state": "up", "running": 2,
+            "limit": 16, "models": ["mini/gemma-3-27b-it", "mini/qwen3-14b"],
+            "answered": 412, "failed": 3,
+        },
+        "studio": {
+            "url": "http://192.168.1.20:1234", "kind": "lmstudio", "state": "down", "running": 0,
+            "limit": 4, "models": [], "answered": 96, "failed": 11,
+            "reason": "upstream studio cannot be reached", "retry_at_ms": now_ms + 12_000,
+        },
+    }  # fmt: skip
+
+
+def _sums() -> dict[str, Any]:
+    def row(upstream: str, host: str, purpose: str, requests: int, sent: int, received: int) -> Any:  # noqa: ANN401
+        return {
+            "upstream": upstream, "host": host, "purpose": purpose, "requests": requests,
+            "sent_bytes": sent, "received_bytes": received,
+        }  # fmt: skip
+
+    rows = (
+        row("mini", "mini.local:5001", "answer", 415, 1_840_233, 9_202_114),
+        row("studio", "192.168.1.20:1234", "answer", 107, 402_118, 2_410_876),
+        row("mini", "mini.local:5001", "models", 96, 0, 51_840),
+    )
+    return {f"{one['upstream']} {one['purpose']}": one for one in rows}
+
+
 def _problems(now_ms: float) -> dict[str, Any]:
     def problem(ago_s: int, status: int, code: str, message: str, model: str | None) -> Any:  # noqa: ANN401
         return {
@@ -214,6 +244,8 @@ def scene(now_ms: float) -> dict[str, Any]:
         "windows": {"1s": window, "10s": window, "1m": window, "15m": window},
         "errors": _problems(now_ms),
         "swarms": _swarms(now_ms),
+        "upstreams": _upstreams(now_ms),
+        "egress": {"sums": _sums()},
         "totals": {"requests": 1284, "tokens": 913_442},
         "preferences": {
             "default_model": "Qwen3-8B-4bit",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +208,58 @@ def test_the_playground_says_why_there_is_no_answer(shown: Watched) -> None:
     page.get_by_role("button", name="Ask").click()
 
     expect(page.locator("#answer").get_by_role("alert")).to_contain_text("no memory left")
+
+
+def test_a_swarm_argues_here_and_elsewhere_and_a_branch_is_stopped(
+    browser: Browser, serve: Callable[..., Served], root: Path
+) -> None:
+    own = ("--model-root", str(root), "--engine-module", ECHO)
+    node = serve(*own)
+    front = serve(*own, "--upstream", f"node={node.url}")
+    models = ["slow", "node/slow"]
+    body = {
+        "models": models,
+        "strategy": "longest",
+        "max_tokens": 80,
+        "messages": [{"role": "user", "content": "over the sea"}],
+    }
+    with watched(browser) as shown:
+        page = shown.page
+        page.goto(front.url + "/dashboard/")
+        expect(card(page, "node/slow")).to_contain_text("ready")
+        vote = partial(front.client.post, front.url + "/swarm/vote", json=body)
+        asking = in_background(vote)
+        columns = page.locator("#swarms .branch")
+        expect(columns).to_have_count(2)
+        for number, model in enumerate(models):
+            expect(columns.nth(number)).to_contain_text(model)
+            expect(columns.nth(number).locator(".tail")).to_contain_text("over the sea")
+        expect(page.locator(".request.going").filter(has_text="branch 2")).to_contain_text("tok/s")
+        expect(card(page, "node/slow").get_by_text(re.compile("^[1-9].* tok/s"))).to_be_visible()
+        expect(page.locator("#upstreams")).to_contain_text("requests")
+
+        page.get_by_role("button", name="Stop branch 2").click()
+
+        expect(page.get_by_text("The branch is stopped.")).to_be_visible()
+        expect(columns.nth(1)).to_contain_text("cancelled")
+        eventually(lambda: node.running() == 0)
+        asking.join()
+        expect(columns.nth(0)).to_contain_text("winner")
+        expect(page.locator("#swarms article > header")).to_contain_text("done")
+        expect(page.locator("#problems li")).to_have_count(0)
+
+        page.get_by_role("link", name="Playground", exact=True).click()
+        page.get_by_text("Swarm", exact=True).click()
+        page.get_by_label("Prompt").fill("under the sky")
+        for strategy, answers in (("pipeline", 2), ("debate", 4)):
+            page.get_by_label("Strategy").select_option(strategy)
+            page.get_by_label("Models").fill("quick, node/quick")
+            page.get_by_role("button", name="Ask").click()
+            expect(page.locator("#answer .branch")).to_have_count(answers)
+            expect(page.locator("#answer .panel-aside")).to_have_text("done")
+            expect(page.locator("#answer .branch").last).to_contain_text("under the sky")
+    front.stop()
+    node.stop()
 
 
 def test_it_comes_back_after_the_server_was_restarted(

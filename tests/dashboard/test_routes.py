@@ -309,6 +309,7 @@ async def test_refused_requests_leave_an_event_with_the_reason(autojump_clock: M
         outcomes = [(event["status"], event["outcome"]) for event in events]
         assert outcomes == [(404, "model_not_found"), (400, "invalid_request"), (200, "ok")]
         assert [event["resolved_model"] for event in events] == [None, None, "a"]
+        assert [event["route_kind"] for event in events] == ["refused", "refused", "chat_mlx"]
         assert events[2]["completion_tokens"] == 3
         errors = list(state.body["errors"].values())
         assert [error["code"] for error in errors] == ["model_not_found", "invalid_request"]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from trio_websocket import (
 
 from lattice_actors.metrics.patches import apply
 from lattice_bench.echo_model import write_echo_model
-from tests.end_to_end.serving import SOURCES, Served, start
+from tests.end_to_end.serving import SOURCES, Served, eventually, start
 
 KEY = "correct-horse-battery"
 CLIENTS = 100
@@ -85,6 +86,7 @@ async def follow(
             path,
             subprotocols=subprotocols,
             extra_headers=[*known, *headers],
+            max_message_size=1 << 26,
         )
 
 
@@ -305,3 +307,83 @@ def test_switched_off_there_is_no_dashboard(model: Path) -> None:
     assert status(served, "/dashboard/ws") == 404
     assert served.stop() == 0
     end(served)
+
+
+PROMPT_CHARS = 100_000  # kept and shown: each request makes the state that much longer
+FULL = 90  # such requests are more than the buffers of both sides hold
+
+
+def lazy_follower(served: Served) -> socket.socket:
+    """Open a socket that asks for the feed and reads nothing; its own buffer is small."""
+    host, port = served.url.removeprefix("http://").split(":")
+    follower = socket.socket()
+    follower.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    follower.connect((host, int(port)))
+    head = (
+        f"GET /dashboard/ws HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n"
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    follower.sendall(head.encode())
+    return follower
+
+
+def fill(served: Served) -> None:
+    """Change the state by more bytes than anybody buffers."""
+    for number in range(FULL):
+        served.chat(messages=[{"role": "user", "content": f"{number} " + "x" * PROMPT_CHARS}])
+
+
+def followers(served: Served) -> dict[str, int]:
+    shown: dict[str, int] = served.get("/v1/state")["dashboard"]
+    return shown
+
+
+@contextmanager
+def serve_long_states(model: Path, write_timeout_s: int) -> Iterator[Served]:
+    kept = ("--capture-prompts", "--max-prompt-chars", str(PROMPT_CHARS))
+    served = serve(model, *kept, "--write-timeout-s", str(write_timeout_s))
+    try:
+        yield served
+    finally:
+        end(served)
+
+
+def test_a_client_that_was_stuck_goes_on_with_the_newest_state(model: Path) -> None:
+    with serve_long_states(model, 60) as served, lazy_follower(served) as follower:
+        eventually(lambda: followers(served)["subscribers"] == 1)
+        fill(served)
+        follower.settimeout(20)
+        heard = b""
+        while heard.count(b'{"type":"snapshot"') < 2:  # the first one, and one for what it missed
+            heard += follower.recv(1 << 20)
+        assert heard.count(b'{"type":"delta"') < FULL
+        assert followers(served)["slow"] >= 1
+
+
+def test_a_client_that_stays_stuck_is_cut_off_and_holds_up_nobody(model: Path) -> None:
+    async def watch(served: Served) -> None:
+        async with follow(served) as other, trio.open_nursery() as nursery:
+            document: Any = {}
+
+            async def listen() -> None:
+                nonlocal document
+                while True:
+                    heard = await message(other)
+                    if heard["type"] == "snapshot":
+                        document = heard["state"]
+                    elif heard["type"] == "delta":
+                        document = apply(document, heard["patch"])
+
+            nursery.start_soon(listen)
+            await trio.to_thread.run_sync(fill, served)
+            with trio.fail_after(20):
+                while document["dashboard"]["subscribers"] > 1:  # noqa: ASYNC110 - told by a feed
+                    await trio.sleep(0.05)
+                while document["totals"]["requests"] < FULL:  # noqa: ASYNC110 - told by a feed
+                    await trio.sleep(0.05)
+            nursery.cancel_scope.cancel()
+
+    with serve_long_states(model, 1) as served, lazy_follower(served):
+        eventually(lambda: followers(served)["subscribers"] == 1)
+        trio.run(watch, served)

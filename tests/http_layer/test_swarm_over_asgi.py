@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import trio
@@ -282,3 +283,36 @@ async def test_the_names_of_swarms_are_listed_for_those_who_ask(autojump_clock: 
     assert [one["id"] for one in plain.body["data"]] == ["a", "b", "c"]
     assert [one["id"] for one in more.body["data"][3:]] == ["swarmCouncil", "swarm/fanout"]
     assert off.body == plain.body
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "kinds"),
+    [
+        ("/swarm/fanout", {}, ["swarm_fanout", "swarm_fanout"]),
+        ("/swarm/vote", {"strategy": "longest"}, ["swarm_vote", "swarm_vote"]),
+        ("/swarm/pipeline", {}, ["swarm_pipeline", "swarm_pipeline"]),
+        (
+            "/swarm/debate",
+            {"rounds": 2},
+            [*["swarm_debate_round_1"] * 2, *["swarm_debate_round_2"] * 2, "swarm_debate_judge"],
+        ),
+        ("/v1/chat/completions", {"stream": True}, ["chat_swarm_vote", "chat_swarm_vote"]),
+    ],
+)
+async def test_each_answer_within_a_swarm_is_told_with_its_kind(
+    path: str, fields: dict[str, Any], kinds: list[str], autojump_clock: MockClock
+) -> None:
+    async with open_client() as client:
+        await ask(client, path, **fields)
+        state = (await client.house.lattice.metrics.look()).document
+        past = await client.house.lattice.metrics.past()
+
+    parts = [one.timeline.arrived.part for one in past if one.timeline is not None]
+    assert sorted(part.kind for part in parts if part is not None) == sorted(kinds)
+    [session] = state["swarms"].values()
+    assert session["outcome"] == "ok"
+    assert {branch["state"] for branch in session["branches"].values()} == {"ok"}
+    shown = state["requests"].values()
+    assert len(shown) == len(kinds)
+    assert {one["swarm"]["request_id"] for one in shown} == {session["request_id"]}
+    assert all(one["tokens"] and one["first_ms"] >= one["granted_ms"] for one in shown)

@@ -60,6 +60,10 @@ export const steer = (model, verb) =>
 export const cancelRequest = (id) =>
   askJson(`/v1/requests/${encodeURIComponent(id)}`, { method: "DELETE" });
 
+/** Stop one branch of a swarm; the others go on. */
+export const stopBranch = (session, branch) =>
+  askJson(`/swarm/sessions/${encodeURIComponent(session)}/branches/${branch}`, { method: "DELETE" });
+
 export const rescan = () => askJson("/dashboard/api/admin/rescan", { method: "POST" });
 
 export const plan = (body, signal, headers) =>

@@ -13,7 +13,14 @@ export const STRATEGIES = [
   { name: "first-success", label: "First", hint: "the first good answer wins, the rest are cancelled" },
   { name: "longest", label: "Longest", hint: "the longest answer wins" },
   { name: "fanout", label: "Fan-out", hint: "everybody answers, nobody wins" },
+  { name: "pipeline", label: "Pipeline", hint: "one after the other, each works on what came before" },
+  { name: "debate", label: "Debate", hint: "two rounds, each reads the others; a judge sums up" },
 ];
+
+const ROUTES = { fanout: "/swarm/fanout", pipeline: "/swarm/pipeline", debate: "/swarm/debate" };
+
+/** Strategies at whose end a judge speaks. */
+export const JUDGED = new Set(["best-of-n", "debate"]);
 
 /** The body for the form; pure. */
 export function bodyOf(form) {
@@ -26,16 +33,19 @@ export function bodyOf(form) {
   }
   const models = form.models.split(",").map((one) => one.trim()).filter(Boolean);
   const only = models.length === 1 && /^(preset:|\*$|all|auto$|loaded$|available$|configured$)/.test(models[0]);
+  if (form.strategy === "pipeline") {
+    return { steps: models.map((model) => ({ model })), ...common };
+  }
   const body = { models: only ? models[0] : models, ...common };
-  if (form.strategy !== "fanout") body.strategy = form.strategy;
-  if (form.judge.trim() && form.strategy === "best-of-n") body.judge = form.judge.trim();
+  if (!ROUTES[form.strategy]) body.strategy = form.strategy;
+  if (form.judge.trim() && JUDGED.has(form.strategy)) body.judge = form.judge.trim();
   return body;
 }
 
 /** Where it goes; pure. */
 export function pathOf(form) {
   if (form.kind === "one") return "/v1/chat/completions";
-  return form.strategy === "fanout" ? "/swarm/fanout" : "/swarm/vote";
+  return ROUTES[form.strategy] ?? "/swarm/vote";
 }
 
 export const NOTHING_YET = {

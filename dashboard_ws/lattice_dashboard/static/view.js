@@ -27,6 +27,7 @@ const modelOf = ([id, model]) => ({
   prefixBytes: model.prefix_bytes ?? 0,
   restarts: model.restarts ?? 0,
   tokensPerS: model.tokens_per_s ?? null,
+  context: model.context_tokens ?? null,
   barred: model.barred ?? null,
 });
 
@@ -49,7 +50,8 @@ const ownId = (id, all) => {
 
 const requestOf = (id, request, all) => ({
   id,
-  requestId: ownId(id, all),
+  requestId: request.swarm?.request_id ?? ownId(id, all),
+  swarm: request.swarm ?? null,
   model: request.model ?? null,
   spec: request.spec ?? null,
   resolution: request.resolution ?? null,
@@ -87,6 +89,7 @@ const queueOf = once((queue) => ({
       requestId: ownId(id, queue.waiting),
       model: one.model,
       key: one.key,
+      gang: one.gang ?? null,
       klass: one.class,
       level: one.level,
       position: one.position ?? 0,
@@ -110,9 +113,11 @@ const swarmsOf = once((swarms) =>
   entries(swarms)
     .map(([id, swarm]) => ({
       id,
+      requestId: swarm.request_id ?? null,
       strategy: swarm.strategy ?? "swarm",
       startedMs: swarm.started_ms ?? null,
       endedMs: swarm.ended_ms ?? null,
+      outcome: swarm.outcome ?? null,
       verdict: swarm.strategy === "fanout" ? null : verdictOf(swarm.verdict),
       branches: entries(swarm.branches).map(([branch, one]) => ({
         branch: Number(branch),
@@ -123,6 +128,37 @@ const swarmsOf = once((swarms) =>
       })),
     }))
     .sort((a, b) => (b.startedMs ?? 0) - (a.startedMs ?? 0)),
+);
+
+const upstreamsOf = once((upstreams) =>
+  entries(upstreams).map(([name, one]) => ({
+    name,
+    url: one.url ?? "",
+    kind: one.kind ?? "",
+    state: one.state ?? "",
+    reason: one.reason ?? null,
+    retryAtMs: one.retry_at_ms ?? null,
+    models: one.models?.length ?? 0,
+    running: one.running ?? 0,
+    limit: one.limit || null,
+    answered: one.answered ?? 0,
+    failed: one.failed ?? 0,
+  })),
+);
+
+/** What left the machine, a row for each host and purpose; callers' words first. */
+const egressOf = once((egress) =>
+  entries(egress?.sums)
+    .map(([id, sum]) => ({
+      id,
+      upstream: sum.upstream,
+      host: sum.host,
+      answers: sum.purpose !== "models",
+      requests: sum.requests ?? 0,
+      sent: sum.sent_bytes ?? 0,
+      received: sum.received_bytes ?? 0,
+    }))
+    .sort((a, b) => b.answers - a.answers || a.id.localeCompare(b.id)),
 );
 
 const problemsOf = once((errors) =>
@@ -148,6 +184,8 @@ export function viewOf(state) {
     requests: requestsOf(state.requests),
     queue: queueOf(state.queue),
     swarms: swarmsOf(state.swarms),
+    upstreams: upstreamsOf(state.upstreams),
+    egress: egressOf(state.egress),
     problems: problemsOf(state.errors),
     memory: state.memory ?? null,
     preferences: state.preferences ?? null,

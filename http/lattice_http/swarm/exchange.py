@@ -9,10 +9,14 @@ from typing import Any
 import attrs
 import trio
 
+from lattice_actors.admission.ticket import Ticket
 from lattice_actors.errors import BadRequest, LatticeError, ShuttingDown
 from lattice_actors.generation import Usage
+from lattice_actors.metrics.kinds import kind_of_answer
 from lattice_actors.metrics.news import (
+    Part,
     SwarmBegan,
+    SwarmBranchBegan,
     SwarmBranchOver,
     SwarmEnded,
     SwarmNews,
@@ -38,6 +42,7 @@ from .asking import SwarmRequest
 from .host import SwarmHost
 from .registry import Swarms
 from .rows import new_swarm_id
+from .told import Telling, ToldAdmission
 
 
 @attrs.define(eq=False)
@@ -48,6 +53,7 @@ class SwarmExchange:
     asked: SwarmRequest
     caller: Caller
     log: dict[str, Any]  # what the request's log line will say
+    route: str = ""  # method and path
     id: str = attrs.field(init=False, factory=new_swarm_id)
     host: SwarmHost = attrs.field(init=False)
     rows: list[Row] = attrs.field(init=False, factory=list[Row])  # that have ended
@@ -72,9 +78,16 @@ class SwarmExchange:
             raise ShuttingDown("the server is shutting down")
         self.log["strategy"] = self.strategy
         limits = Limits(gateway.settings.swarm_max_branches, gateway.settings.swarm_auto_max)
-        opening = open_swarm(self.asked.ask, self.host, gateway.lattice.admission, limits)
+        metrics, stream = gateway.lattice.metrics, self.asked.request.stream
+        admission = ToldAdmission(
+            gateway.lattice.admission, metrics.tell, self._about, self.route, stream
+        )
+        opening = open_swarm(self.asked.ask, self.host, admission, limits)
         async with AsyncExitStack() as inner:
-            self._tell(SwarmBegan(self.id, self.caller.arrived, self.strategy))
+            began = SwarmBegan(
+                self.id, self.caller.arrived, self.strategy, request_id=self.request_id
+            )
+            self._tell(began)
             inner.push(self._tell_end)
             try:
                 self._session = await inner.enter_async_context(opening)
@@ -196,6 +209,23 @@ class SwarmExchange:
         if self.swarms.gateway.settings.log_timing:
             self.log["timing"] = text
         return text
+
+    def _about(self, ticket: Ticket) -> Telling:
+        """Say what *ticket*, which begins to wait, is in this swarm."""
+        branch = self._session.branch_of(ticket)
+        if branch is not None:
+            self._tell(SwarmBranchBegan(self.id, branch.number, ticket.model, branch.stage))
+        kind = kind_of_answer(
+            self.strategy,
+            stage="" if branch is None else branch.stage,
+            judge=branch is None,
+            chat=self.asked.meta is not None,
+        )
+        return Telling(
+            spec=ticket.model if branch is None else branch.agent_id,
+            backend=self.host.backends[ticket.model],
+            part=Part(self.request_id, self.id, None if branch is None else branch.number, kind),
+        )
 
     def _tell(self, news: SwarmNews) -> None:
         self.swarms.gateway.lattice.metrics.swarm(news)

@@ -31,6 +31,7 @@ class SwarmHost:
     _template_options: JsonObject
     tickets: list[Ticket] = attrs.field(init=False, factory=list[Ticket])
     clamped: dict[str, None] = attrs.field(init=False, factory=dict[str, None])
+    backends: dict[str, str] = attrs.field(init=False, factory=dict[str, str])  # by model
     _known: dict[str, tuple[Profile, int | None]] = attrs.field(
         init=False, factory=dict[str, tuple[Profile, int | None]]
     )  # by model: its profile, and its own limit of tokens
@@ -62,6 +63,7 @@ class SwarmHost:
         route, world = await self._gateway.lattice.route(ask)
         if isinstance(route, Route):
             entry = world.snapshot.get(route.model)
+            self.backends[route.model] = route.backend
             own = entry.context_tokens if entry is not None else None
             self._known[route.model] = (world.profiles[route.model], own)
         return route

@@ -111,7 +111,8 @@ async def answer_chat(swarms: Swarms, chat: ChatRequest, meta: MetaModel) -> Res
 
 
 async def _answer(swarms: Swarms, asked: SwarmRequest) -> Response:
-    exchange = SwarmExchange(swarms, asked, caller_of(request), request_log(request))
+    route = f"{request.method} {request.path}"
+    exchange = SwarmExchange(swarms, asked, caller_of(request), request_log(request), route)
     created = int(time.time())
     if asked.request.stream:
         make = NamedFrames if asked.meta is None else ChatFrames

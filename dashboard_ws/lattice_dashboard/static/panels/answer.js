@@ -4,7 +4,7 @@ import { count, duration, rate } from "../format.js";
 import { html } from "../html.js";
 import { sentence } from "./notices.js";
 import { Empty, Panel, State } from "./panel.js";
-import { Branches, Verdict } from "./swarms.js";
+import { Branches, isJudged, Verdict } from "./swarms.js";
 
 const WORDS = { waiting: "waiting", answering: "running", done: "done", stopped: "stopped", failed: "failed" };
 
@@ -12,7 +12,7 @@ export function Answer({ answer, swarm }) {
   const state = WORDS[answer.state];
   const columns = answer.branches.length > 0;
   // Where a branch has won, its column is the answer.
-  const apart = !columns || (answer.verdict && answer.verdict.winner === null && answer.text);
+  const apart = !columns || (answer.verdict && answer.verdict.winner == null && answer.text);
   return html`
     <${Panel} id="answer" title="Answer" hint=${said(answer)} aside=${state && html`<${State} state=${state} />`}>
       ${answer.error && html`<div class="trouble" role="alert">
@@ -22,7 +22,7 @@ export function Answer({ answer, swarm }) {
         ${swarm ? "Every branch gets a column of its own." : "The answer streams in here, token by token."}<//>`}
       ${columns && html`
         <${Branches} branches=${answer.branches} texts=${{}} verdict=${answer.verdict} />
-        ${answer.strategy !== "fanout" && html`<${Verdict} verdict=${answer.verdict} />`}`}
+        ${isJudged(answer.strategy) && html`<${Verdict} verdict=${answer.verdict} />`}`}
       ${answer.reasoning && html`<details class="thoughts"><summary>Reasoning</summary>${answer.reasoning}</details>`}
       ${answer.state !== "idle" && apart && html`
         <div class="text" aria-live="off" aria-busy=${answer.state === "answering"}>${answer.text}${

@@ -1,6 +1,6 @@
 // The form of the playground.
 
-import { STRATEGIES } from "../asking.js";
+import { JUDGED, STRATEGIES } from "../asking.js";
 import { html } from "../html.js";
 import { Panel } from "./panel.js";
 
@@ -35,7 +35,7 @@ export function Form({ form, ids, change, send, stop, busy }) {
               <input ...${field("model")} list="capabilities" autocomplete="off" spellcheck="false" required />
             </label>`
           : html`
-            <label>Models, with commas between
+            <label>${form.strategy === "pipeline" ? "Models, step by step" : "Models, with commas between"}
               <input ...${field("models")} list="capabilities" autocomplete="off" spellcheck="false" required />
             </label>
             <div class="pair">
@@ -46,7 +46,7 @@ export function Form({ form, ids, change, send, stop, busy }) {
                     <option key=${name} value=${name}>${label}: ${hint}</option>`)}
                 </select>
               </label>
-              ${form.strategy === "best-of-n" && html`<label>Judge
+              ${JUDGED.has(form.strategy) && html`<label>Judge
                 <input ...${field("judge")} list="capabilities" placeholder="role:reasoner" autocomplete="off" /></label>`}
             </div>`}
         <label>Prompt

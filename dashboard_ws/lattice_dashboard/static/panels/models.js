@@ -46,11 +46,13 @@ const Card = still(({ model, budget }) => {
         <div><dt>Waiting</dt><dd>${count(model.waiting)}</dd></div>
         <div><dt>Restarts</dt><dd>${count(model.restarts)}</dd></div>
       </dl>
-      <div class="memory">
-        <${Bar} share=${budget && awake ? model.bytes / budget : 0} tone="memory-bar"
-          label=${`Memory of ${model.id}, share of the budget`} />
-        <p class="note">${awake ? memoryText(model, budget) : sleeping(model)}</p>
-      </div>
+      ${local
+        ? html`<div class="memory">
+            <${Bar} share=${budget && awake ? model.bytes / budget : 0} tone="memory-bar"
+              label=${`Memory of ${model.id}, share of the budget`} />
+            <p class="note">${awake ? memoryText(model, budget) : sleeping(model)}</p>
+          </div>`
+        : html`<p class="note">${model.barred ?? `context of ${count(model.context)} tokens`}</p>`}
       ${model.slots ? html`<${Slots} model=${model} />` : html`<div class="slots"></div>`}
       ${local
         ? html`<${Controls} model=${model} awake=${awake} />`

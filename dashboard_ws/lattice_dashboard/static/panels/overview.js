@@ -11,9 +11,10 @@ import { Requests } from "./requests.js";
 import { Stats } from "./stats.js";
 import { Swarms } from "./swarms.js";
 import { Trends } from "./trends.js";
+import { Upstreams } from "./upstreams.js";
 
 const NOTHING = {
-  actors: [], models: [], requests: [], queue: { classes: [], waiting: [] }, swarms: [], problems: [], preferences: null,
+  actors: [], models: [], requests: [], queue: { classes: [], waiting: [] }, swarms: [], upstreams: [], egress: [], problems: [], preferences: null,
   memory: null, totals: null,
 };
 
@@ -21,7 +22,7 @@ export function Overview({ view, link, texts, history, moment, ids }) {
   const shown = view ?? NOTHING;
   const away = view === null || link.link !== "live";
   const running = shown.models.reduce((sum, model) => sum + model.running, 0);
-  const slots = shown.models.reduce((sum, model) => sum + (model.running ? model.slots ?? 0 : 0), 0);
+  const slots = slotsOf(shown.models.filter((model) => model.running));
   return html`
     <main class="overview ${away ? "away" : ""}" id="main" tabindex="-1" aria-busy=${view === null}>
       <h1 class="hidden">Overview</h1>
@@ -31,6 +32,7 @@ export function Overview({ view, link, texts, history, moment, ids }) {
       <${Requests} requests=${shown.requests} />
       <${Queue} queue=${shown.queue} />
       <${Models} models=${shown.models} budget=${shown.memory?.budget_bytes ?? null} />
+      <${Upstreams} upstreams=${shown.upstreams} egress=${shown.egress} />
       <${Trends} history=${history} />
       <${Swarms} swarms=${shown.swarms} texts=${texts} />
       <${Actors} actors=${shown.actors} />
@@ -39,6 +41,10 @@ export function Overview({ view, link, texts, history, moment, ids }) {
     </main>
   `;
 }
+
+/** The slots of models that answer; null where one has no bound, as elsewhere. */
+const slotsOf = (models) =>
+  models.some((model) => !model.slots) ? null : models.reduce((sum, model) => sum + model.slots, 0);
 
 const longest = (waiting) =>
   waiting.length ? Math.max(...waiting.map((one) => serverNow() - (one.arrivedMs ?? serverNow()))) : null;

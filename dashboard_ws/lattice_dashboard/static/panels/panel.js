@@ -35,7 +35,7 @@ export function Bar({ share, label, tone = "" }) {
 }
 
 const TONES = {
-  ready: "good", running: "good", ok: "good", live: "good", done: "good", finished: "good",
+  ready: "good", up: "good", trial: "warn", down: "bad", unavailable: "bad", running: "good", ok: "good", live: "good", done: "good", finished: "good",
   loading: "busy", starting: "busy", wanted: "busy", restarting: "warn", draining: "warn",
   stopping: "warn", "backing off": "warn", quarantined: "bad", failed: "bad",
 };

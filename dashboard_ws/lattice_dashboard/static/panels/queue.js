@@ -33,8 +33,8 @@ export const Queue = still(({ queue }) => html`
               ${queue.waiting.map((one, index) => html`
                 <tr key=${one.id}>
                   <td class="num">${index + 1}</td>
-                  <td><span class="clip" title=${`${one.id}, key ${one.key}`}>${one.model}</span>
-                    <span class="sub">${one.klass}${aged(one)}</span></td>
+                  <td><span class="clip" title=${`${one.id}, key ${one.key}${one.gang ? `, swarm ${one.gang}` : ""}`}>${one.model}</span>
+                    <span class="sub">${one.klass}${aged(one)}${one.gang ? " · swarm" : ""}</span></td>
                   <td class="num">${wait(one.waitMs)}</td>
                   <td><button class="quiet icon" aria-label=${`Cancel waiting request ${one.id}`}
                     title="Take it out of the queue"

@@ -56,7 +56,7 @@ const Row = still(({ request, length, now }) => {
           ${request.model ?? request.spec ?? "…"}
         </span>
         <span class="sub"><span class="tag class-${request.klass}">${request.klass ?? "new"}</span>
-          <time>${clock(request.arrivedMs)}</time></span>
+          <time>${clock(request.arrivedMs)}</time>${request.swarm && html`<span>${partOf(request.swarm)}</span>`}</span>
       </div>
       <div class="track" role="img" tabindex="0" aria-label=${`${request.id}: ${words}`} title=${words}>
         ${parts.map(({ phase, from, to }) => html`
@@ -70,13 +70,15 @@ const Row = still(({ request, length, now }) => {
       <div class="what">${ended ? outcome(request) : progress(request, now)}</div>
       <div class="do">
         ${!ended && html`
-          <button class="quiet icon" title="Cancel this request"
+          <button class="quiet icon" title=${request.swarm ? "Cancel the whole swarm" : "Cancel this request"}
             aria-label=${`Cancel request ${request.id}`}
             onClick=${() => act(() => cancelRequest(request.requestId), "Cancelled.")}>✕</button>`}
       </div>
     </li>
   `;
 });
+
+const partOf = ({ branch }) => (branch === undefined ? "judge" : `branch ${branch + 1}`);
 
 function progress(request, now) {
   if (request.firstMs !== null) {

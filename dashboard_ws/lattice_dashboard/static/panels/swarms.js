@@ -1,7 +1,9 @@
 // Swarms as they argue: a column of live text for each branch, and who won, and why.
 
+import { cancelRequest, stopBranch } from "../api.js";
 import { duration, percent } from "../format.js";
 import { html, still, useEffect, useRef } from "../html.js";
+import { act } from "./notices.js";
 import { Empty, Panel, State } from "./panel.js";
 
 const MOST_SHOWN = 4;
@@ -24,17 +26,33 @@ const Session = still(({ swarm, texts }) => html`
   <article class="swarm" aria-label=${`${swarm.strategy} ${swarm.id}`}>
     <header>
       <h3>${swarm.strategy}</h3>
-      <span class="sub">${swarm.branches.length} branches${swarm.endedMs
+      <span class="sub">${swarm.branches.length} ${swarm.branches.length === 1 ? "branch" : "branches"}${swarm.endedMs
         ? ` · ${duration(swarm.endedMs - swarm.startedMs)}` : ""}</span>
-      <${State} state=${swarm.endedMs ? "done" : "running"} />
+      <${State} state=${howItGoes(swarm)} />
+      ${!swarm.endedMs && swarm.requestId && html`
+        <button class="quiet icon" title="Cancel the whole swarm" aria-label=${`Cancel ${swarm.strategy}`}
+          onClick=${() => act(() => cancelRequest(swarm.requestId), "Cancelled.")}>✕</button>`}
     </header>
-    <${Branches} branches=${swarm.branches} texts=${texts} verdict=${swarm.verdict} />
-    ${swarm.strategy !== "fanout" && html`<${Verdict} verdict=${swarm.verdict} />`}
+    <${Branches} branches=${swarm.branches} texts=${texts} verdict=${swarm.verdict}
+      stop=${swarm.endedMs ? null : (branch) => act(() => stopBranch(swarm.id, branch), "The branch is stopped.")} />
+    ${isJudged(swarm.strategy) && html`<${Verdict} verdict=${swarm.verdict} />`}
   </article>
 `);
 
-/** Columns of text; also of the playground. `branches`: `{branch, model, stage, state}`. */
-export function Branches({ branches, texts, verdict }) {
+const ENDS = { ok: "done", client_left: "left by its client" };
+
+const howItGoes = ({ endedMs, outcome }) =>
+  endedMs ? ENDS[outcome] ?? outcome?.replaceAll("_", " ") ?? "done" : "running";
+
+const GOING = new Set(["waiting", "running"]);
+
+/** "round 2"; and how it is there, unless it just runs or went well. */
+const where = ({ stage, state }) =>
+  !stage ? state : state === "running" || state === "ok" || !state ? stage : `${stage}, ${state}`;
+
+/** Columns of text; also of the playground. `branches`: `{branch, model, stage, state}`; `stop`:
+ * what ends one that runs, where somebody may. */
+export function Branches({ branches, texts, verdict, stop = null }) {
   return html`
     <div class="branches">
       ${branches.map((one) => {
@@ -44,7 +62,10 @@ export function Branches({ branches, texts, verdict }) {
           <section key=${one.branch} class="branch ${won ? "won" : ""}"
             aria-label=${`Branch ${one.branch + 1}, ${one.model}`}>
             <header><b title=${one.model}>${one.model}</b>
-              <span class="sub">${won ? "winner" : one.stage || one.state}${share === undefined ? "" : ` · ${percent(share)}`}</span>
+              <span class="sub">${won ? "winner" : where(one)}${share === undefined ? "" : ` · ${percent(share)}`}</span>
+              ${stop && GOING.has(one.state) && html`
+                <button class="quiet icon" title="Stop this branch; the others go on"
+                  aria-label=${`Stop branch ${one.branch + 1}`} onClick=${() => stop(one.branch)}>✕</button>`}
             </header>
             <${Tail} text=${texts[one.branch] || one.text || one.error || ""} />
           </section>`;
@@ -66,9 +87,12 @@ function Tail({ text }) {
   return html`<div class="tail" ref=${place} tabindex="0" onScroll=${scrolled}>${text}</div>`;
 }
 
+/** Whether there is a verdict at the end; after a fan-out and a pipeline there is none. */
+export const isJudged = (strategy) => strategy !== "fanout" && strategy !== "pipeline";
+
 /** Why it ended as it did. */
 export function Verdict({ verdict }) {
-  if (!verdict) return html`<p class="verdict pending">No verdict yet.</p>`;
+  if (!verdict?.rationale) return html`<p class="verdict pending">No verdict yet.</p>`;
   const judge = verdict.judge ? ` Judge: ${verdict.judge}.` : "";
   return html`<p class="verdict"><b>Verdict</b> ${verdict.rationale}${judge}</p>`;
 }
