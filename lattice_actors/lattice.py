@@ -41,7 +41,7 @@ from .metrics import metrics as metrics_actor
 from .metrics.metrics import MetricsActor, MetricsHandle, MetricsMemory, Shown
 from .metrics.ring import Ring
 from .metrics.state import Preferences, Sources
-from .remote import upstream_handle
+from .remote import resolving, upstream_handle
 from .remote.directory import AllBackends, AllResidents, UpstreamDirectory
 from .remote.health import RetryBudget
 from .remote.ledger import Ledger
@@ -148,6 +148,8 @@ async def open_lattice(
     # One for all, and only where it is needed: it reads all certificates, some 50 ms.
     secure = any(plan.url.startswith("https:") for plan in inventory.upstreams)
     tls = ssl.create_default_context() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if inventory.upstreams:
+        resolving.install()
     metrics_box = Mailbox[metrics_actor.Message]("metrics", MOST_UNREAD)
     metrics = MetricsHandle(metrics_box, Ring(), shown or Shown())
     metrics_memory, in_use = MetricsMemory(metrics.shown), _InUse()

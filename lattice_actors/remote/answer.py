@@ -12,7 +12,7 @@ import trio
 from lattice_actors.admission.forecast import PRIOR_BYTES_PER_TOKEN
 from lattice_actors.admission.ticket import Ticket
 from lattice_actors.errors import BadRequest
-from lattice_actors.generation import Delta, Finish
+from lattice_actors.generation import Delta, Finish, Prefill
 
 from .asking import request_of
 from .connection import Connection, Reply, fault_of
@@ -94,6 +94,11 @@ class Answer:
         said = f"said nothing for {limit_s:g} s"
         return server_fault(plan.name, said, "upstream_timeout")
 
+    @property
+    def _prompt_tokens(self) -> int:
+        """An estimate."""
+        return round(self._ticket.prompt_bytes / PRIOR_BYTES_PER_TOKEN)
+
     async def _refusal(self, reply: Reply) -> Fault | None:
         if reply.status == 200:
             return None
@@ -114,7 +119,7 @@ class Answer:
         return AnswerReader(
             self._plan.name,
             streamed=kind == "text/event-stream",
-            prompt_tokens=round(self._ticket.prompt_bytes / PRIOR_BYTES_PER_TOKEN),
+            prompt_tokens=self._prompt_tokens,
             secret=self._plan.api_key,
         )
 
@@ -143,7 +148,9 @@ class Answer:
                 stream.finish(piece)
                 self._ended()  # the slot is free; what follows is about the connection only
             else:
-                self._begun = True
+                if not self._begun:
+                    self._begun = True  # the prompt has been read; how long it was is told last
+                    stream.push_prefill(Prefill(self._prompt_tokens, self._prompt_tokens))
                 if not stream.push(piece):
                     return False
         return True

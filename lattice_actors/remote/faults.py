@@ -18,6 +18,8 @@ MAX_RETRY_AFTER_S = 3600.0
 _KEYS = re.compile(
     r"(?i)(bearer\s+|api[-_ ]?key\S*?[\"' :=]+|\b(?:sk|pk|rk|gsk|hf|xai|key)[-_])[\w.\-*]{6,}"
 )
+# FastAPI's words, which llama-cpp-python sends with a 500: the request was not what it takes.
+_INVALID = re.compile(r"\b\d+ validation errors?:.*?'loc': \('body'(?:, '(\w+)')?", re.S)
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]+")
 
 
@@ -89,6 +91,9 @@ def of_status(
         return Fault(Blame.SETTINGS, message, "upstream_refused_key")
     if status == 404 or code in ("model_not_found", "model_not_loaded"):
         return Fault(Blame.SETTINGS, message, "upstream_has_no_model")
+    invalid = _INVALID.search(said) if status == 500 else None
+    if invalid is not None:
+        return Fault(Blame.CALLER, message, "upstream_bad_request", param=invalid[1])
     if status in (408, 409, 425) or not 400 <= status < 500:
         return Fault(Blame.SERVER, message, "upstream_failed")
     return Fault(Blame.CALLER, message, "upstream_bad_request", param=param)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import attrs
 import msgspec
@@ -14,6 +14,9 @@ from lattice_actors.catalog.entry import Kind, ModelEntry, Standing
 from .lmstudio import standing
 from .plan import UpstreamPlan
 
+# By their lists. `alone`: any next request, even for the list, interrupts the one that runs.
+Guess: TypeAlias = Literal["openai", "vllm", "lattice", "alone"]
+
 MODELS_PATH = "/v1/models"
 MAX_LIST_BYTES = 4 * 1024 * 1024
 MAX_MODELS = 512
@@ -22,6 +25,7 @@ MAX_ID_CHARS = 256
 # Contract 8: what has one of these words between borders answers no chat.
 _NO_CHAT = re.compile(r"(?:^|[/ _-])(?:embed|embeddings?|nomic-embed|bge|e5)(?:$|[/ _-])", re.I)
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]|^\s|\s$")
+_ALONE = "me"  # `owned_by` of llama-cpp-python's server
 _OURS = frozenset({"mlx"})  # `owned_by` of what a lattice runs itself
 
 
@@ -66,7 +70,7 @@ class Listing:
     """What a server has."""
 
     models: tuple[Listed, ...] = ()
-    kind: Literal["openai", "vllm", "lattice"] = "openai"  # guessed
+    kind: Guess = "openai"
     loaded: frozenset[str] | None = None  # where the list itself says so
 
 
@@ -96,9 +100,8 @@ def read_listing(body: bytes, plan: UpstreamPlan) -> Listing:
             continue
         if plan.wants(model.id) and len(models) < MAX_MODELS:
             models.setdefault(model.id, _listed(model))
-    kind: Literal["openai", "vllm", "lattice"] = (
-        "lattice" if lattice else "vllm" if vllm else "openai"
-    )
+    alone = bool(found) and all(model.owned_by == _ALONE for model in found)
+    kind: Guess = "lattice" if lattice else "vllm" if vllm else "alone" if alone else "openai"
     return Listing(tuple(models.values()), kind, None if loaded is None else frozenset(loaded))
 
 

@@ -157,10 +157,7 @@ class AnswerReader:
         pieces = self._take([bytes(self._whole)] if not self.streamed else self._events.end())
         if not self.done:
             if self._reason is None:
-                code = "upstream_cut_off"
-                raise WireFault(
-                    server_fault(self.upstream, "stopped in the middle of its answer", code)
-                )
+                raise self._cut_off()
             pieces.append(self._finish())
         return pieces
 
@@ -168,6 +165,9 @@ class AnswerReader:
         pieces: list[Delta | Finish] = []
         for event in events:
             if event == b"[DONE]" and self.streamed:
+                # llama-cpp-python says so, and nothing else, when another request interrupts it.
+                if self._reason is None and self._usage is None:
+                    raise self._cut_off()
                 pieces.append(self._finish())
                 break
             try:
@@ -236,6 +236,10 @@ class AnswerReader:
         if reason is FinishReason.STOP and self._calls:
             reason = FinishReason.TOOL_CALLS  # several servers say stop all the same
         return Finish(reason, self._usage or Usage(self.prompt_tokens, self._tokens))
+
+    def _cut_off(self) -> WireFault:
+        said = "stopped in the middle of its answer"
+        return WireFault(server_fault(self.upstream, said, "upstream_cut_off"))
 
     def _garbage(self, what: str) -> WireFault:
         return WireFault(server_fault(self.upstream, what[:200], "upstream_bad_answer"))

@@ -219,7 +219,9 @@ class UpstreamActor:
     # --- what it has --------------------------------------------------------------------------
 
     def _look(self) -> None:
-        if not self._looking:
+        if self._kind == "alone" and self._running:  # it would interrupt the answer
+            self._look_at = trio.current_time() + LOOK_AT_MOST_EVERY_S
+        elif not self._looking:
             self._looking, self._look_at = True, math.inf
             self._nursery.start_soon(self._run_look)
 
@@ -297,4 +299,5 @@ class UpstreamActor:
 
     @property
     def _slots(self) -> int:
-        return 1 if self._health.state is State.TRIAL else self._limit.current
+        alone = self._health.state is State.TRIAL or self._kind == "alone"
+        return 1 if alone else self._limit.current

@@ -145,6 +145,33 @@ def test_who_leaves_the_front_leaves_the_node(front: Served, nodes: list[Served]
     eventually(lambda: nodes[1].running() == 0)
 
 
+def test_a_swarm_asks_both_nodes(client: httpx2.Client) -> None:
+    answer = client.post(
+        "/swarm/fanout",
+        json={"models": ["one/quick", "two/quick"], "messages": HELLO, "max_tokens": 3},
+    )
+
+    rows = answer.json()["responses"]
+    assert {(row["model"], row["ok"]) for row in rows} == {("one/quick", True), ("two/quick", True)}
+
+
+def test_who_is_cancelled_at_the_front_is_gone_at_the_node(
+    client: httpx2.Client, nodes: list[Served]
+) -> None:
+    def ask() -> httpx2.Response:
+        body = {"model": "two/slow", "messages": HELLO, "max_tokens": 5000}
+        named = {"X-Request-Id": "cancel-me"}
+        return client.post("/v1/chat/completions", json=body, headers=named)
+
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(ask)
+        eventually(lambda: nodes[1].running() == 1)
+        assert client.delete("/v1/requests/cancel-me").status_code == 200
+
+        assert answer.result().json()["error"]["code"] == "request_cancelled"
+    eventually(lambda: nodes[1].running() == 0)
+
+
 def test_local_only_finds_nothing_here(client: httpx2.Client) -> None:
     refused = client.post(
         "/v1/chat/completions",
@@ -189,18 +216,44 @@ def test_a_node_that_dies_is_passed_over(client: httpx2.Client, nodes: list[Serv
     assert "one" in gone.json()["error"]["message"]
 
 
-def test_mlx_lms_own_server_is_an_upstream(serve: Callable[..., Served], tmp_path: Path) -> None:
-    model = write_tiny_model(tmp_path / "tiny")
+def launched(ranks: int) -> list[str]:
+    """Return the command that runs mlx-lm's server, sharded over so many processes."""
+    scripts = Path(sys.executable).parent
+    if ranks == 1:
+        return [sys.executable, "-m", "mlx_lm", "server"]
+    ring = ["-n", str(ranks), "--backend", "ring", "--starting-port", str(free_port())]
+    return [str(scripts / "mlx.launch"), *ring, "--", str(scripts / "mlx_lm.server")]
+
+
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return int(free.getsockname()[1])
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_mlx_lms_own_server_is_an_upstream(
+    serve: Callable[..., Served], tmp_path: Path, ranks: int
+) -> None:
+    """With two ranks each has one half of every layer: a model over two machines, on one."""
+    model, port = write_tiny_model(tmp_path / "tiny"), free_port()
     environ = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
-    command = [sys.executable, "-m", "mlx_lm", "server", "--host", "127.0.0.1"]
     process = subprocess.Popen(
-        [*command, "--port", str(port), "--model", str(model), "--log-level", "WARNING"],
+        [
+            *launched(ranks),
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--model",
+            str(model),
+            "--log-level",
+            "WARNING",
+        ],
         env=environ,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     try:
         (tmp_path / "lattice.toml").write_text(
@@ -225,5 +278,5 @@ def test_mlx_lms_own_server_is_an_upstream(serve: Callable[..., Served], tmp_pat
         assert whole.usage.completion_tokens <= 12
         assert whole.usage.prompt_tokens > 0
     finally:
-        process.terminate()
-        process.wait(10)
+        os.killpg(process.pid, signal.SIGTERM)  # `mlx.launch` alone would leave its ranks behind
+        process.wait(20)

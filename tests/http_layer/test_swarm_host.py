@@ -20,8 +20,10 @@ from lattice_actors.swarm.asks import Manner
 from lattice_http.gateway import Caller, Gateway
 from lattice_http.openai.request import ModelRequest
 from lattice_http.openai.wishes import Wishes
-from lattice_http.swarm.host import SwarmHost
+from lattice_http.swarm.host import MOST_LOGPROBS, SwarmHost
 from tests.actors.house import LOAD_S, House, open_house
+from tests.remote.fault_server import fault_server, listing
+from tests.remote.remotely import open_remote, plan
 
 HELLO: Any = ({"role": "user", "content": "héllo"}, {"role": "assistant", "content": None})
 LABELS = Grammar("choice", '["A", "B"]', "judge")
@@ -139,6 +141,23 @@ async def test_the_context_is_the_profiles_and_a_miss_is_no_fallback(
         assert host.constrains(route)
         assert not host.constrains(attrs.evolve(route, backend="elsewhere"))
     assert isinstance(miss, NoRoute)
+
+
+@pytest.mark.parametrize(("owner", "forced"), [("mlx", True), ("vllm", False)])
+async def test_a_judge_at_another_lattice_is_forced_to_choose(owner: str, forced: bool) -> None:
+    """It takes the grammar, and as many likely tokens as OpenAI's protocol has room for."""
+    models = listing("m", owned_by=owner, **({"kind": "chat"} if forced else {}))
+    async with fault_server(models=models) as server, open_remote(plan("up", server.url)) as remote:
+        gateway = Gateway(remote.lattice, Settings())
+        caller = Caller("me", "r1", trio.current_time())
+        host = SwarmHost(gateway, caller, ModelRequest(spec="swarmCouncil"), {})
+        route = await host.route("up/m", HELLO)
+        assert isinstance(route, Route)
+
+        asked = host.ticket(route, HELLO, Manner(max_tokens=1), logprobs=1000)
+
+        assert host.constrains(route) is forced
+        assert asked.job.logprobs == MOST_LOGPROBS
 
 
 async def test_the_callers_bound_holds_for_every_branch() -> None:

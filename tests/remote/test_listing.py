@@ -46,6 +46,14 @@ def test_the_kind_is_guessed_where_it_matters() -> None:
     assert listed({"id": "m", "owned_by": "library"}).kind == "openai"
 
 
+def test_a_server_that_can_do_one_thing_at_a_time_is_known() -> None:
+    """llama-cpp-python: by default a second request, even for the list, interrupts the first."""
+    assert listed({"id": "m", "object": "model", "owned_by": "me", "permissions": []}).kind == (
+        "alone"
+    )
+    assert listed({"id": "m", "owned_by": "me"}, {"id": "n", "owned_by": "you"}).kind == "openai"
+
+
 def test_what_a_lattice_has_from_elsewhere_is_left_out_unless_it_is_named() -> None:
     """Two that point at each other would list each other's lists for ever."""
     models = (
@@ -153,6 +161,20 @@ def test_statuses_are_families(status: int, family: type[Exception], code: str) 
     assert isinstance(fault.error(), family)
     assert fault.code == code
     assert "why" in fault.message
+
+
+def test_a_500_that_tells_what_is_wrong_with_the_request_is_the_callers() -> None:
+    """llama-cpp-python's words. As a failure of the server, five of them would take it out."""
+    said = (
+        "1 validation error:\n  {'type': 'literal_error', 'loc': ('body', 'response_format', "
+        "'type'), 'msg': \"Input should be 'text' or 'json_object'\"}"
+    )
+    body = json.dumps({"error": {"message": said, "type": "internal_server_error"}}).encode()
+
+    fault = of_status("gpu", 500, {}, body)
+
+    assert (fault.blame, fault.param) == (Blame.CALLER, "response_format")
+    assert of_status("gpu", 500, {}, b'{"error": "validation"}').blame is Blame.SERVER
 
 
 def test_a_503_with_a_time_is_busy() -> None:

@@ -68,6 +68,14 @@ def read(*parts: bytes, streamed: bool = True) -> list[Delta | Finish]:
 WHOLE = read(STREAM)
 
 
+def test_the_last_word_alone_is_no_end() -> None:
+    """llama-cpp-python ends so when another request interrupts the answer."""
+    with pytest.raises(WireFault) as failure:
+        read(chunk({"content": "Once"}), b"\n\ndata: [DONE]\n\n")
+
+    assert failure.value.fault.code == "upstream_cut_off"
+
+
 def test_a_stream_is_read() -> None:
     *pieces, finish = WHOLE
 

@@ -529,3 +529,33 @@ async def test_what_runs_ends_when_the_program_does() -> None:
                 scope.cancel()
         with trio.fail_after(5):
             await server.asked[0].closed.wait()
+
+
+async def test_a_server_for_one_request_at_a_time_is_left_alone_with_it() -> None:
+    """llama-cpp-python: a second request, even for the list of models, cuts the first one off."""
+    async with fault_server(models=listing("m", owned_by="me")) as server:
+        server.always = hanging(HEAD, chunk(piece("a")))
+        async with open_remote(plan("gpu", server.url, idle_timeout_s=60.0)) as remote:
+            await remote.chosen("gpu/m")
+            async with trio.open_nursery() as nursery:
+                for _ in range(2):
+                    nursery.start_soon(remote.ask, "gpu/m")
+                await remote.until(lambda: len(server.asked) == 1)
+                looks = len(server.seen)
+                remote.lattice.upstreams.refresh()
+                await trio.sleep(0.05)
+
+                assert (await remote.running(), len(server.seen)) == (1, looks)
+                nursery.cancel_scope.cancel()
+            await remote.until(lambda: len(server.seen) > looks)  # now it is asked
+
+
+async def test_an_answer_that_is_cut_off_has_an_estimate_of_its_prompt() -> None:
+    server = fault_server(always=hanging(HEAD, chunk(piece("a"))))
+    async with server as slow, open_remote(plan("gpu", slow.url, idle_timeout_s=60.0)) as remote:
+        ticket = remote.ticket("gpu/m")
+        async with remote.lattice.admission.grant(ticket):
+            await ticket.stream.receive()
+
+            assert ticket.stream.prefill is not None
+            assert ticket.stream.prefill.total > 0

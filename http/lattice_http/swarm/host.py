@@ -20,6 +20,8 @@ from lattice_http.openai.request import ModelRequest
 
 from .facts import presets_of
 
+MOST_LOGPROBS = 20  # of one token, in OpenAI's protocol
+
 
 @attrs.define(eq=False)
 class SwarmHost:
@@ -90,6 +92,8 @@ class SwarmHost:
             logprobs=logprobs,
             stream=True,  # the session reads as it comes, whatever the client does
         )
+        if logprobs is not None and route.backend != "mlx":
+            request = attrs.evolve(request, logprobs=min(logprobs, MOST_LOGPROBS))
         if grammar is not None:  # a choice among labels: nothing may bend or stop it
             request = attrs.evolve(
                 request,
@@ -125,7 +129,10 @@ class SwarmHost:
 
     def constrains(self, route: Route) -> bool:
         """Say whether *route* honours a grammar and tells logprobs."""
-        return route.backend == "mlx"
+        if route.backend == "mlx":
+            return True
+        views = self._gateway.lattice.upstreams.views()
+        return any(view.name == route.backend and view.kind == "lattice" for view in views)
 
     @property
     def queued(self) -> bool:
