@@ -3,6 +3,7 @@
     lattice
     |- metrics      what happened, and what is shown of it
     |- catalog      what exists
+    |- cloud        Anthropic; only where it is set up
     |- upstreams    one actor for each other server
     |- models       one actor for each model that is or was resident
     |- evictor      which models are in memory
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import itertools
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
@@ -38,14 +40,20 @@ from .catalog.catalog import CatalogActor, CatalogHandle, CatalogMemory, Runtime
 from .catalog.entry import ModelEntry, Snapshot
 from .mailbox import Mailbox
 from .metrics import metrics as metrics_actor
+from .metrics import others as others_view
 from .metrics.metrics import MetricsActor, MetricsHandle, MetricsMemory, Shown
+from .metrics.patches import Document
 from .metrics.ring import Ring
 from .metrics.state import Preferences, Sources
 from .remote import resolving, upstream_handle
+from .remote.cloud import CloudPeer
+from .remote.cloud_plan import CloudPlan
 from .remote.directory import AllBackends, AllResidents, UpstreamDirectory
 from .remote.health import RetryBudget
 from .remote.ledger import Ledger
+from .remote.peer import OpenAiPeer, Peer
 from .remote.plan import UpstreamPlan
+from .remote.spend import Spend
 from .remote.upstream import UpstreamActor
 from .residency import evictor_handle, model_handle
 from .residency.directory import ModelDirectory
@@ -69,6 +77,7 @@ class Inventory:
     builtin: ModelEntry | None = None
     force_builtin: bool = False
     upstreams: tuple[UpstreamPlan, ...] = ()
+    cloud: CloudPlan | None = None
 
 
 @attrs.frozen
@@ -90,6 +99,8 @@ class Lattice:
     evictor: EvictorHandle
     models: ModelDirectory
     upstreams: UpstreamDirectory
+    cloud: CloudPlan | None  # None: nothing goes there
+    spend: Spend  # there
     metrics: MetricsHandle
     _supervisor: Supervisor
     _turns: Iterator[int] = attrs.field(init=False, factory=itertools.count)
@@ -140,13 +151,20 @@ async def open_lattice(
     """Run all actors around the body; on leaving, every engine process has been reaped."""
     # What outlives an incarnation of its actor stands here.
     memory, forecast, pins = CatalogMemory(), Forecast(), set(budget.pinned)
+    cloud, spend = inventory.cloud, Spend()
+    servers = [plan.name for plan in inventory.upstreams]
+    if cloud is not None:
+        spend = Spend(cloud.prices, cloud.cap_micros)
+        servers.append(cloud.server.name)
+        memory.remote[cloud.server.name] = cloud.entries()  # known: nobody has to be asked
     catalog_box = Mailbox[catalog_actor.Message]("catalog", MOST_UNREAD)
     evictor_box = Mailbox[evictor_handle.Message]("evictor", MOST_UNREAD)
     admission_box = Mailbox[AdmissionMessage]("admission", MOST_UNREAD)
     evictor, admission = EvictorHandle(evictor_box), AdmissionHandle(admission_box)
     catalog, budget_of_retries, ledger = CatalogHandle(catalog_box), RetryBudget(), Ledger()
     # One for all, and only where it is needed: it reads all certificates, some 50 ms.
-    secure = any(plan.url.startswith("https:") for plan in inventory.upstreams)
+    plans = [*inventory.upstreams, *([cloud.server] if cloud is not None else [])]
+    secure = any(plan.url.startswith("https:") for plan in plans)
     tls = ssl.create_default_context() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if inventory.upstreams:
         resolving.install()
@@ -168,7 +186,13 @@ async def open_lattice(
         return in_use.queue
 
     def upstream(mailbox: Mailbox[upstream_handle.Message], plan: UpstreamPlan) -> UpstreamActor:
-        return UpstreamActor(mailbox, plan, admission, catalog, ledger, budget_of_retries, tls)
+        peer: Peer = OpenAiPeer(plan, ledger, tls)
+        if cloud is not None and plan is cloud.server:
+            peer = CloudPeer(cloud, ledger, spend, tls)
+        return UpstreamActor(mailbox, plan, admission, catalog, budget_of_retries, peer)
+
+    def shown_cloud() -> Document | None:
+        return None if cloud is None else others_view.cloud(cloud, spend.view(time.time()))
 
     async with open_supervisor("lattice") as root:
         models, others = Supervisor("models"), Supervisor("upstreams")
@@ -183,6 +207,7 @@ async def open_lattice(
             preferences=lambda: Preferences(memory.runtime_default, memory.presets),
             upstreams=upstreams.views,
             egress=lambda: ledger,
+            cloud=shown_cloud,
         )
         root.start(
             metrics_box,
@@ -198,10 +223,12 @@ async def open_lattice(
                 builtin=inventory.builtin,
                 force_builtin=inventory.force_builtin,
                 on_change=evictor.inventory,
-                upstreams=tuple(plan.name for plan in inventory.upstreams),
+                upstreams=tuple(servers),
                 memory=memory,
             ),
         )
+        if cloud is not None:
+            upstreams.start(cloud.server, called="cloud", under=root)
         root.start_supervisor(others)
         for plan in inventory.upstreams:
             upstreams.start(plan)
@@ -227,7 +254,9 @@ async def open_lattice(
                 AllResidents(evictor, upstreams),
             ),
         )
-        yield Lattice(catalog, admission, evictor, directory, upstreams, metrics, root)
+        yield Lattice(
+            catalog, admission, evictor, directory, upstreams, cloud, spend, metrics, root
+        )
 
 
 _FAILED = Runtime(unavailable="has just failed this request")

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 import trio
 
+from lattice_actors.catalog.entry import CLOUD
 from lattice_actors.errors import (
     LoadFailed,
     ModelQuarantined,
@@ -22,6 +23,7 @@ from lattice_actors.metrics.news import Arrived, Resolved
 from lattice_actors.metrics.preview import preview_of
 
 from .answering import Answering, Event
+from .cloud import unheard
 from .errors import telling
 from .gateway import Caller, Gateway, Prompted, Routed
 from .headers import (
@@ -61,12 +63,16 @@ class Exchange:
         """
         broken: BaseException | None = None
         avoid: frozenset[str] = frozenset()
+        spill: str | None = None  # why it goes to the cloud after all,
+        spilled: BaseException | None = None  # and what the others said
         self._tell_arrival()
         for attempt in range(1, MOST_ROUTES + 1):
             try:
-                self.routed = await self.gateway.prepare(self.prompted, self.caller, avoid)
+                self.routed = await self.gateway.prepare(self.prompted, self.caller, avoid, spill)
             except Unavailable as nobody_else:
                 raise broken or nobody_else from None
+            if spilled is not None and self.routed.route.backend != CLOUD:
+                raise spilled
             self.log |= {"model": self.model, "resolution": self.routed.route.resolution}
             self._tell_resolution()
             try:
@@ -78,6 +84,11 @@ class Exchange:
                     return first
             except Exception as group:  # noqa: BLE001 - typed below, and raised again
                 broken = telling(group)
+                if spilled is None and attempt < MOST_ROUTES:
+                    spill = self.gateway.escalation.after(broken, self.prompted.request.wishes)
+                    if spill is not None:
+                        spilled = broken
+                        continue
                 avoid |= {self.model}
                 # The resolver knows now that it is broken, and whom else the caller would take.
                 if attempt == MOST_ROUTES or not self._may_go_elsewhere(broken):
@@ -170,8 +181,8 @@ class Exchange:
         headers = [("X-Model-Routed-To", routed_to(backend, route.model))]
         if route.resolution is not None:
             headers.append(("X-Model-Resolution", header_value(route.resolution)))
-        if request.ignored:
-            headers.append(("X-Lattice-Ignored-Params", ignored_params(request.ignored)))
+        if ignored := request.ignored + unheard(route.backend, request):
+            headers.append(("X-Lattice-Ignored-Params", ignored_params(ignored)))
         if self.routed.clamped:
             headers.append(("X-Lattice-Clamped-Params", ", ".join(self.routed.clamped)))
         prefills = [ticket.stream.prefill for ticket in self.routed.tickets]

@@ -32,6 +32,7 @@ from lattice_actors.settings import Settings
 from lattice_actors.stream import TokenStream
 
 from .answering import Answering
+from .cloud import CONTEXT, Escalation, bound_of
 from .openai.request import ModelRequest
 from .openai.wishes import Wishes
 
@@ -100,28 +101,47 @@ class Gateway:
     lattice: Lattice
     settings: Settings
     draining: bool = False  # nothing new is taken
+    escalation: Escalation = attrs.field(init=False)
     _working: set[Working] = attrs.field(init=False, factory=set[Working])
 
+    def __attrs_post_init__(self) -> None:
+        self.escalation = Escalation.of(self.settings)
+
     async def route(
-        self, prompted: Prompted, caller: Caller, avoid: frozenset[str] = frozenset()
+        self,
+        prompted: Prompted,
+        caller: Caller,
+        avoid: frozenset[str] = frozenset(),
+        escalate: str | None = None,
     ) -> tuple[Route | NoRoute, World, ConversationKeys]:
-        """Say which model answers, and why, but for those to *avoid*. No side effects."""
+        """Say which model answers, and why, but for those to *avoid*. No side effects.
+
+        *escalate* is why the cloud goes first where the caller named no model.
+        """
         request = prompted.request
         keys = conversation_keys(caller.principal, prompted.messages)
         ask = Ask(
             spec=request.spec,
             hints=prompted.hints(self.settings.route_long_prompt_chars),
-            bound=request.wishes.locality or "any",
+            bound=bound_of(request.wishes, self.settings),
             avoid=avoid,
             kind=prompted.kind,
+            escalate=escalate or self.escalation.at_once(request.wishes, prompted.messages),
         )
         route, world = await self.lattice.route(ask, keys.look_up)
+        if isinstance(route, NoRoute) and self.escalation.fits(route.constraints, request.wishes):
+            ask = attrs.evolve(ask, escalate=CONTEXT)
+            route, world = await self.lattice.route(ask, keys.look_up)
         return route, world, keys
 
     async def prepare(
-        self, prompted: Prompted, caller: Caller, avoid: frozenset[str] = frozenset()
+        self,
+        prompted: Prompted,
+        caller: Caller,
+        avoid: frozenset[str] = frozenset(),
+        escalate: str | None = None,
     ) -> Routed:
-        """Resolve, but not to one to *avoid*, and make the tickets.
+        """Resolve as `route` does, and make the tickets.
 
         Raises:
             ModelNotFound, BadRequest: nothing here may answer this.
@@ -130,7 +150,7 @@ class Gateway:
         if self.draining:
             raise ShuttingDown("the server is shutting down")
         started = trio.current_time()
-        route, world, keys = await self.route(prompted, caller, avoid)
+        route, world, keys = await self.route(prompted, caller, avoid, escalate)
         if isinstance(route, NoRoute):
             raise _no_route(route)
         profile = world.profiles[route.model]

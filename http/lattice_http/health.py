@@ -13,6 +13,7 @@ from lattice_actors.lattice import Lattice
 from lattice_actors.settings import Settings
 
 from .asking import is_authenticated, json_response, typed_errors
+from .cloud import cloud_facts
 from .gateway import Gateway
 from .swarm.facts import swarm_facts
 
@@ -133,6 +134,7 @@ async def _details(gateway: Gateway) -> dict[str, Any]:
         "mlx_context_over_budget": settings.context_over_budget,
         "generation_timeout_sec": settings.generation_timeout_s,
         **swarm_facts(settings),
+        **cloud_facts(lattice, settings),
         "recent_load_errors": errors,
         "admission": {
             "enabled": True,

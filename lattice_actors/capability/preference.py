@@ -7,11 +7,12 @@ from functools import cached_property
 
 import attrs
 
-from lattice_actors.catalog.entry import Kind
+from lattice_actors.catalog.entry import CLOUD, Kind
 
 from .question import Ask, Candidate, Rules
 from .spec import (
     EMBEDDING_PLACEHOLDERS,
+    Cloud,
     Default,
     Entry,
     Pattern,
@@ -128,6 +129,20 @@ class Preferences:
                 return self._of_role(entry.name, scope)
             case Default():
                 return self._of_default(scope)
+            case Cloud():
+                return self._of_cloud(entry.model, pool)
+
+    def cloud_id(self, model: str) -> str:
+        """Return the folded id of a model in the cloud; "" is the configured one."""
+        return fold(f"{CLOUD}/{model}" if model else self.rules.cloud_model or "")
+
+    def _of_cloud(self, model: str, pool: Sequence[int]) -> list[list[int]]:
+        wanted = self.cloud_id(model)
+        found = [i for i in pool if self.names[i] == wanted and self._in_cloud(i)]
+        return [found] if found else []
+
+    def _in_cloud(self, index: int) -> bool:
+        return self.candidates[index].locality == "cloud"
 
     def _exact(self, entry: Plain, pool: Sequence[int]) -> list[list[int]]:
         same = [index for index in pool if self.names[index] == entry.text]
@@ -147,10 +162,13 @@ class Preferences:
         )
 
     def _where(self, scope: Sequence[int], fits: Callable[[int], bool]) -> list[list[int]]:
-        """One group for each name that fits (its replicas), the built-in model last."""
+        """One group for each name that fits (its replicas), the built-in model last.
+
+        None of the cloud: what leaves for there, and costs, is named whole.
+        """
         groups: dict[tuple[bool, str, bool], list[int]] = {}
         for index in scope:
-            if fits(index):
+            if fits(index) and not self._in_cloud(index):
                 one = self.candidates[index]
                 key = (one.builtin, one.name or one.id, one.locality == "local")
                 groups.setdefault(key, []).append(index)
@@ -172,7 +190,7 @@ class Preferences:
         groups: dict[int, list[int]] = {}
         for index in scope:
             near = closeness(text, self.own_names[index])
-            if near is not None:
+            if near is not None and not self._in_cloud(index):
                 groups.setdefault(near, []).append(index)
         return [groups[near] for near in sorted(groups)]
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import attrs
 
-from lattice_actors.catalog.entry import ModelEntry
+from lattice_actors.catalog.entry import CLOUD, ModelEntry
 
 from .words import fold, has_word
 
@@ -73,6 +73,8 @@ class Profiles:
                 said_of_it |= values
         said_of_it |= self.aliases.get(name, {})
         said |= said_of_it
+        if entry.backend == CLOUD:  # its own defaults: some of its models refuse to be told
+            said = {"temperature_default": 1.0, "top_p_default": 1.0} | said
 
         context = min(
             said.get("context_window", entry.context_tokens or CONTEXT_WINDOW),

@@ -50,6 +50,7 @@ class Rules:
     # What "preset:<name>" stands for in the list of a swarm's models; set while running.
     presets: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict[str, "tuple[str, ...]"])
     placeholders: Collection[str] = BUILT_IN_PLACEHOLDERS
+    cloud_model: str | None = None  # the id that the spec `anthropic` means
     aliases: Aliases = ()  # what whole specs stand for
 
 
@@ -63,6 +64,7 @@ class Ask:
     sticky: str | None = None  # the model that answered this conversation before
     allow_fallback: bool = True  # False inside swarms
     avoid: frozenset[str] = frozenset()  # ids that have just failed this request
+    escalate: str | None = None  # why the cloud goes first, where no model was named
     turn: int = 0  # counts requests, so that replicas with nothing to do take turns
     kind: Kind = Kind.CHAT
 

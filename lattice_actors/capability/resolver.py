@@ -28,7 +28,7 @@ from .question import (
     Route,
     Rules,
 )
-from .spec import Plain, Role
+from .spec import Cloud, Default, Plain, Role
 from .words import contains, fold
 
 __all__ = [
@@ -91,6 +91,8 @@ class _Question:
                 text = f"forced_default (requested {self._shown()}, using '{using}')"
                 return self._route(chosen, forced, None if spec.placeholder else text)
 
+        if (escalated := self._escalated()) is not None:
+            return escalated
         matches = self._matches()
         if self.ask.kind is Kind.EMBEDDING and spec.placeholder:
             matches = matches[:1]  # another model's vectors are no replacement
@@ -98,19 +100,37 @@ class _Question:
             return self._route(chosen, matches, self._passed_over(chosen, matches))
         if matches:
             return self._all_unavailable([match.index for match in matches], self._shown())
+        here = [i for i in self.pool if self.candidates[i].locality != "cloud"]
+        if not here and self.limits:  # nobody but the cloud, which was not named
+            return self._empty_pool()
         if self.may_fall_back and self.preferences.rules.on_miss == "fallback":
             scopes = [*self._soft_scopes(), self.pool]
             anyone = [match for scope in scopes for match in self._in_order(scope)]
             if chosen := self._first_available(anyone):
                 text = f"fallback (requested {self._shown()}, {self._miss_reason()})"
                 return self._route(chosen, [chosen], text)
-            return self._all_unavailable(self.pool, "the request")
+            if here:
+                return self._all_unavailable(here, "the request")
         return self._miss()
 
     @property
     def may_fall_back(self) -> bool:
         """A model that was not named may answer; never with vectors, which are its own."""
         return self.ask.allow_fallback and self.ask.kind is not Kind.EMBEDDING
+
+    def _escalated(self) -> Route | None:
+        """The cloud's configured model, where that is wished and the caller named no model."""
+        why = self.ask.escalate
+        named_none = all(isinstance(e, Role | Default) for e in self.preferences.spec.entries)
+        if why is None or not named_none or self.ask.bound != "any":
+            return None
+        matches = self.preferences.order((Cloud(""),), self.pool, self.pool)
+        chosen = self._first_available(matches)
+        if chosen is None:
+            return None
+        # With all that would answer without it: they do if it fails.
+        others = [attrs.evolve(match, group=match.group + 1) for match in self._matches()]
+        return self._route(chosen, [*matches, *others], f"escalated ({why})")
 
     # --- the pool ------------------------------------------------------------------------------
 
@@ -164,7 +184,7 @@ class _Question:
     def _in_order(self, scope: list[int]) -> list[Match]:
         """All of *scope* in inventory order, the built-in model last."""
         order = sorted(
-            scope,
+            (index for index in scope if self.candidates[index].locality != "cloud"),
             key=lambda index: (
                 self.candidates[index].standing is Standing.ASLEEP,
                 self.candidates[index].builtin,
@@ -206,13 +226,19 @@ class _Question:
 
     def _miss_reason(self) -> str:
         """Why nothing matches: ``not present``, or the limit that keeps the named model out."""
-        named = [entry for entry in self.preferences.spec.entries if isinstance(entry, Plain)]
-        for entry in named:
+        preferences = self.preferences
+        named = [
+            preferences.cloud_id(entry.model) if isinstance(entry, Cloud) else entry.text
+            for entry in preferences.spec.entries
+            if isinstance(entry, Plain | Cloud)
+        ]
+        for text in named:
             for index, (constraint, _) in self.limits.items():
-                if self.preferences.names[index] == entry.text:
-                    return f"excluded by {constraint}"
-                if constraint == STRICT and contains(entry.text, self.preferences.own_names[index]):
+                own_name = preferences.own_names[index]
+                if constraint == STRICT and contains(text, own_name):
                     return f"not loaded, and excluded by {STRICT}"
+                if text in (preferences.names[index], own_name):
+                    return f"excluded by {constraint}"
         return "not present"
 
     def _miss(self) -> NoRoute:

@@ -1,7 +1,8 @@
 """What the `model` field of a request says, before anybody looks at which models exist.
 
     model := absent | placeholder | entry ("," entry)*     "+" may stand for ","
-    entry := "role:" name | text with "*" | plain text     last entry also "auto" or "default"
+    entry := "role:" name | text with "*" | cloud | plain text
+    cloud := "anthropic" [(":" | "/" | "-") model]         last entry also "auto" or "default"
 
 A whole list entry that is the exact id of a model means that model, whatever signs are in it.
 """
@@ -9,6 +10,7 @@ A whole list entry that is the exact id of a model means that model, whatever si
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Collection
 from typing import TypeAlias
 
@@ -50,6 +52,7 @@ EMBEDDING_PLACEHOLDERS = frozenset(  # names of OpenAI's that tools have built i
     {"text-embedding-3-small", "text-embedding-3-large", "text-embedding-ada-002"}
 )
 _LAST = frozenset({"auto", "default"})
+_CLOUD = re.compile(r"anthropic(?:[:/-]\s*(\S.*))?", re.DOTALL)
 
 
 @attrs.frozen
@@ -79,10 +82,14 @@ class Default:
     """Whatever the server takes when nothing is asked for."""
 
 
-# Cloud ids ("anthropic", "anthropic:<m>", "anthropic/<m>", "anthropic-<m>") are Plain today: the
-# inventory of the cloud backend names them. A kind of their own would be added here and in
-# `parse_entry`.
-Entry: TypeAlias = Role | Pattern | Plain | Default
+@attrs.frozen
+class Cloud:
+    """A model in the cloud; "" is the configured one. Never another than the one named."""
+
+    model: str
+
+
+Entry: TypeAlias = Role | Pattern | Plain | Default | Cloud
 
 
 @attrs.frozen
@@ -120,20 +127,25 @@ def parse(
     if folded in placeholders:
         return Spec((Default(),), placeholder=True)
     pieces = [piece for piece in _pieces(text, known) if piece.strip()]
-    entries: list[Entry] = [parse_entry(piece) for piece in pieces]
+    entries: list[Entry] = [
+        Plain(fold(piece), piece.strip()) if fold(piece) in known else parse_entry(piece)
+        for piece in pieces
+    ]
     if pieces and fold(pieces[-1]) in _LAST and fold(pieces[-1]) not in known:
         entries[-1] = Default()
     distinct = tuple(dict.fromkeys(entries))[:MAX_ENTRIES]
     return Spec(distinct, placeholder=distinct == (Default(),))
 
 
-def parse_entry(text: str) -> Role | Pattern | Plain:
+def parse_entry(text: str) -> Role | Pattern | Plain | Cloud:
     """Return one entry of a list. `auto` and `default` are not special here."""
     folded = fold(text)
     if folded.startswith("role:"):
         return Role(folded.removeprefix("role:").strip())
     if "*" in folded:
         return Pattern(tuple(part for part in folded.split("*") if part))
+    if found := _CLOUD.fullmatch(folded):
+        return Cloud(found[1] or "")
     return Plain(folded, text.strip())
 
 

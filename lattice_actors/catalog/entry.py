@@ -7,6 +7,8 @@ from pathlib import Path
 
 import attrs
 
+CLOUD = "anthropic"  # the backend of models in the cloud, and the first part of their ids
+
 
 class Kind(enum.Enum):
     """What a model is for; an embedding model never answers a chat."""

@@ -6,8 +6,10 @@ from itertools import islice
 
 import attrs
 
+from lattice_actors.remote.cloud_plan import CloudPlan
 from lattice_actors.remote.health import State
 from lattice_actors.remote.ledger import Ledger
+from lattice_actors.remote.spend import SpendView
 from lattice_actors.remote.upstream_handle import UpstreamView
 
 from .patches import Document
@@ -52,6 +54,16 @@ def models(view: UpstreamView) -> dict[str, Document]:
             "barred": view.reason if down else None,
         }
     return shown
+
+
+def cloud(plan: CloudPlan, spend: SpendView) -> Document:
+    """Return who may be asked in the cloud, and what that came to today."""
+    return {
+        "model": plan.model,
+        "models": [entry.id for entry in plan.entries()],
+        "by_name": sorted(plan.by_name),
+        "spend": attrs.asdict(spend),
+    }
 
 
 def egress(ledger: Ledger) -> Document:

@@ -55,6 +55,7 @@ class Sources:
     preferences: Callable[[], Preferences] = Preferences
     upstreams: Callable[[], tuple[UpstreamView, ...]] = tuple
     egress: Callable[[], Egress | None] = lambda: None
+    cloud: Callable[[], Document | None] = lambda: None
 
 
 @attrs.frozen
@@ -86,6 +87,7 @@ class Picture:
     preferences: Preferences
     upstreams: tuple[UpstreamView, ...]
     egress: Egress | None
+    cloud: Document | None
 
     @classmethod
     def of(cls, sources: Sources, now: float, at_ms: float) -> Picture:
@@ -100,6 +102,7 @@ class Picture:
             sources.preferences(),
             sources.upstreams(),
             sources.egress(),
+            sources.cloud(),
         )
 
     def unix_ms(self, at: float) -> int | None:
@@ -156,6 +159,7 @@ def document(
             view.name: others.upstream(view, picture.at_ms + picture.now * 1000)
             for view in picture.upstreams
         },
+        "cloud": picture.cloud,
         "egress": None if picture.egress is None else others.egress(picture.egress),
         "requests": {
             name: request(timeline, picture, loading)

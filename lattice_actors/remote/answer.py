@@ -11,14 +11,14 @@ import trio
 
 from lattice_actors.admission.forecast import PRIOR_BYTES_PER_TOKEN
 from lattice_actors.admission.ticket import Ticket
-from lattice_actors.errors import BadRequest
+from lattice_actors.errors import LatticeError
 from lattice_actors.generation import Delta, Finish, Prefill
 
-from .asking import request_of
-from .connection import Connection, Reply, fault_of
-from .faults import Fault, of_status, server_fault
+from .connection import Reply, fault_of
+from .faults import Fault, server_fault
 from .health import RetryBudget
-from .openai_wire import AnswerReader, WireFault
+from .openai_wire import WireFault
+from .peer import Asking, Peer, Reader
 from .plan import UpstreamPlan
 from .probing import read_bounded
 from .trying import Again, GiveUp, after
@@ -37,7 +37,7 @@ class Answer:
     _ticket: Ticket
     _plan: UpstreamPlan
     _kind: str
-    _connection: Connection
+    _peer: Peer
     _budget: RetryBudget
     _tried: Callable[[Fault | None], None]  # told after each try
     _ended: Callable[[], None]  # told once: the last word has been said
@@ -45,16 +45,21 @@ class Answer:
 
     async def run(self) -> None:
         """Answer the ticket's stream, one way or the other. Raises nothing."""
-        ticket, plan = self._ticket, self._plan
         try:
-            path, body = request_of(ticket.job, plan.name_of(ticket.model), self._kind)
-        except BadRequest as error:
-            ticket.stream.fail(error)
+            asking = self._peer.ask(self._ticket, self._kind)
+        except LatticeError as error:
+            self._ticket.stream.fail(error)
             return
+        try:
+            await self._until_answered(asking)
+        finally:
+            asking.over()
+
+    async def _until_answered(self, asking: Asking) -> None:
         tries = 0
         while True:
             self._budget.asked(trio.current_time())
-            fault = await self._try(path, body)
+            fault = await self._try(asking)
             self._tried(fault)
             if fault is None:
                 return
@@ -63,22 +68,21 @@ class Answer:
                 case Again(pause_s):
                     await trio.sleep(pause_s)
                 case give_up:
-                    ticket.stream.fail(fault.error(elsewhere=give_up.elsewhere))
+                    self._ticket.stream.fail(fault.error(elsewhere=give_up.elsewhere))
                     return
 
-    async def _try(self, path: str, body: bytes) -> Fault | None:
+    async def _try(self, asking: Asking) -> Fault | None:
         """Send it once; return what went wrong."""
         plan = self._plan
         clock = trio.CancelScope(deadline=trio.current_time() + plan.first_byte_timeout_s)
-        reader: AnswerReader | None = None
+        reader: Reader | None = None
         try:
             with clock:
-                sending = self._connection.send(path, body, self._ticket.request_id, "answer")
-                async with sending as reply:
-                    refused = await self._refusal(reply)
-                    if refused is not None:
-                        return refused
-                    reader = self._reader(reply)
+                async with asking.send() as reply:
+                    if reply.status != 200:
+                        body = await read_bounded(reply, MAX_ERROR_BYTES)
+                        return asking.refusal(reply.status, reply.headers, body)
+                    reader = self._reader(asking, reply)
                     await self._read(reply, reader, clock)
         except WireFault as error:
             return error.fault
@@ -99,15 +103,7 @@ class Answer:
         """An estimate."""
         return round(self._ticket.prompt_bytes / PRIOR_BYTES_PER_TOKEN)
 
-    async def _refusal(self, reply: Reply) -> Fault | None:
-        if reply.status == 200:
-            return None
-        body = await read_bounded(reply, MAX_ERROR_BYTES)
-        return of_status(
-            self._plan.name, reply.status, reply.headers, body, secret=self._plan.api_key
-        )
-
-    def _reader(self, reply: Reply) -> AnswerReader:
+    def _reader(self, asking: Asking, reply: Reply) -> Reader:
         """Return what reads the answer. Raises WireFault for what can be none."""
         kind = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
         packed = reply.headers.get("content-encoding", "identity").strip().lower()
@@ -116,14 +112,9 @@ class Answer:
             if packed != "identity":
                 said += f", packed with {packed[:20]}"
             raise WireFault(server_fault(self._plan.name, said, "upstream_bad_answer"))
-        return AnswerReader(
-            self._plan.name,
-            streamed=kind == "text/event-stream",
-            prompt_tokens=self._prompt_tokens,
-            secret=self._plan.api_key,
-        )
+        return asking.reader(streamed=kind == "text/event-stream")
 
-    async def _read(self, reply: Reply, reader: AnswerReader, clock: trio.CancelScope) -> None:
+    async def _read(self, reply: Reply, reader: Reader, clock: trio.CancelScope) -> None:
         lines = rest = 0
         async for data in reply.chunks:
             if reader.done:

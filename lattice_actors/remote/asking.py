@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from lattice_actors.errors import BadRequest
-from lattice_actors.generation import Chat, Embed, Grammar, Job, Text
+from lattice_actors.generation import Chat, Embed, Grammar, Job, Text, ToolUse
 
 CHAT_PATH = "/v1/chat/completions"
 TEXT_PATH = "/v1/completions"
@@ -36,6 +36,7 @@ def request_of(job: Job, model: str, kind: str) -> tuple[str, bytes]:
         body["messages"] = msgspec.Raw(prompt.source) if prompt.source else prompt.messages
         if prompt.tools:
             body["tools"] = prompt.tools
+            body |= _tool_use(job.tool_use)
         # How the last turn ends is a field of its own for vLLM. The others know none, or settle it
         # themselves by who spoke last.
         options = {k: v for k, v in prompt.template_options.items() if k not in ENDINGS}
@@ -58,6 +59,18 @@ def request_of(job: Job, model: str, kind: str) -> tuple[str, bytes]:
         body |= _grammar(job.grammar, kind)
     body |= {"stream": True, "stream_options": {"include_usage": True}}
     return path, msgspec.json.encode(body)
+
+
+def _tool_use(use: ToolUse) -> dict[str, Any]:
+    """Say what differs from OpenAI's defaults, since not every server knows the fields."""
+    said: dict[str, Any] = {}
+    if use.name:
+        said["tool_choice"] = {"type": "function", "function": {"name": use.name}}
+    elif use.choice != "auto":
+        said["tool_choice"] = use.choice
+    if use.parallel is not None:
+        said["parallel_tool_calls"] = use.parallel
+    return said
 
 
 def _sampling(job: Job) -> dict[str, Any]:

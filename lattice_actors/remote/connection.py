@@ -46,7 +46,7 @@ class Connection:
         # Only what stands here is ever sent: no header of a caller, no proxy or netrc of the
         # environment, no cookie. A redirect is not followed, it would go where nobody said.
         headers = {
-            "User-Agent": f"lattice-trio/{_version()}",
+            "User-Agent": user_agent(),
             "Accept-Encoding": "identity",  # what is not compressed cannot be a bomb
         }
         if plan.api_key:
@@ -96,10 +96,10 @@ class Connection:
             try:
                 yield Reply(response.status_code, response.headers, chunks)
             finally:
-                await _let_go(chunks)
+                await let_go(chunks)
 
 
-async def _let_go(chunks: AsyncIterator[bytes]) -> None:
+async def let_go(chunks: AsyncIterator[bytes]) -> None:
     """End the reading of a body that is not wanted to its end.
 
     The client reads through generators inside of generators, of which closing reaches the outer
@@ -140,8 +140,10 @@ def fault_of(upstream: str, error: BaseException) -> Fault:
             return Fault(Blame.SERVER, f"upstream {upstream} failed ({kind})", "upstream_failed")
 
 
-def _version() -> str:
+def user_agent() -> str:
+    """Return what other servers are told of us."""
     try:
-        return metadata.version("lattice-trio")
+        version = metadata.version("lattice-trio")
     except metadata.PackageNotFoundError:
-        return "0"  # run from a bare checkout
+        version = "0"  # run from a bare checkout
+    return f"lattice-trio/{version}"

@@ -30,14 +30,17 @@ class UpstreamDirectory:
     _actors: dict[str, UpstreamActor] = attrs.field(init=False, factory=dict[str, UpstreamActor])
     _used: dict[str, UpstreamModel] = attrs.field(init=False, factory=dict[str, UpstreamModel])
 
-    def start(self, plan: UpstreamPlan) -> None:
-        """Start the actor of *plan*."""
-        mailbox = Mailbox[Message](plan.name)
+    def start(
+        self, plan: UpstreamPlan, *, called: str = "", under: Supervisor | None = None
+    ) -> None:
+        """Start the actor of *plan*, with its name, as a child of the upstreams, or other ones."""
+        mailbox = Mailbox[Message](called or plan.name)
         name = plan.name
         self._handles[name] = UpstreamHandle(name, mailbox, lambda: self._view(name))
         # As for models: a bug about one server takes nothing else down.
         patient = Intensity(restarts=1_000_000, window_s=3600.0)
-        self._supervisor.start(mailbox, lambda box: self._make(box, plan), intensity=patient)
+        supervisor = under or self._supervisor
+        supervisor.start(mailbox, lambda box: self._make(box, plan), intensity=patient)
 
     def owner(self, model: str) -> UpstreamHandle | None:
         """Return the upstream that *model* belongs to by its id, offered or not."""

@@ -8,7 +8,6 @@ is taken out for a time (`health.py`): nothing new is granted, what runs there g
 from __future__ import annotations
 
 import math
-import ssl
 from collections.abc import Mapping
 from typing import assert_never
 
@@ -26,12 +25,11 @@ from lattice_actors.mailbox import Mailbox
 
 from . import listing
 from .answer import Answer
-from .connection import Connection
 from .faults import Blame, Fault
 from .health import Health, Limit, RetryBudget, State
-from .ledger import Ledger
+from .peer import Peer
 from .plan import UpstreamPlan
-from .probing import Probe, Probed
+from .probing import Probed
 from .upstream_handle import (
     AnswerEnded,
     Begin,
@@ -67,13 +65,10 @@ class UpstreamActor:
     _plan: UpstreamPlan
     _admission: AdmissionHandle
     _catalog: CatalogHandle
-    _ledger: Ledger
     _budget: RetryBudget
-    _ssl: ssl.SSLContext
+    _peer: Peer
     _health: Health = attrs.field(init=False)
     _limit: Limit = attrs.field(init=False)
-    _connection: Connection = attrs.field(init=False)
-    _probe: Probe = attrs.field(init=False)
     _kind: str = attrs.field(init=False)
     _entries: dict[str, ModelEntry] = attrs.field(init=False, factory=dict[str, ModelEntry])
     _loaded: Mapping[str, int | None] | None = attrs.field(init=False, default=None)
@@ -94,13 +89,11 @@ class UpstreamActor:
         self._health = Health(plan.eject_after, plan.eject_s)
         self._limit = Limit(plan.concurrency)
         self._kind = plan.kind
-        self._connection = Connection(plan, self._ledger, self._ssl)
-        self._probe = Probe(plan, self._connection)
 
     async def run(self) -> None:
         """Serve until cancelled; then every connection has been closed."""
         try:
-            async with self._connection, trio.open_nursery() as self._nursery:
+            async with self._peer, trio.open_nursery() as self._nursery:
                 self._look()
                 while True:
                     message = await self._mailbox.receive(self._look_at)
@@ -181,9 +174,7 @@ class UpstreamActor:
         def tried(fault: Fault | None) -> None:
             self._mailbox.tell(Tried(fault))
 
-        answer = Answer(
-            ticket, self._plan, self._kind, self._connection, self._budget, tried, ended
-        )
+        answer = Answer(ticket, self._plan, self._kind, self._peer, self._budget, tried, ended)
         try:
             with scope:
                 await answer.run()
@@ -226,7 +217,7 @@ class UpstreamActor:
             self._nursery.start_soon(self._run_look)
 
     async def _run_look(self) -> None:
-        self._mailbox.tell(Looked(await self._probe.list_models()))
+        self._mailbox.tell(Looked(await self._peer.list_models()))
 
     def _look_soon(self, now: float) -> None:
         if not self._looking:
@@ -263,7 +254,7 @@ class UpstreamActor:
             self._say_all(now)
 
     def _take(self, found: listing.Listing) -> None:
-        entries = listing.entries(self._plan, found, self._loaded)
+        entries = self._peer.entries(found, self._loaded)
         self._entries = {entry.id: entry for entry in entries}
 
     # --- what admission is told ---------------------------------------------------------------

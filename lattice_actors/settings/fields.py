@@ -14,6 +14,7 @@ from typing import Any, TypedDict, Unpack, cast
 
 import attrs
 
+from .prices import Prices, read_prices, show_prices
 from .upstreams import UpstreamTable, read_loaded_policy, read_upstreams, read_url
 from .values import (
     Raw,
@@ -43,6 +44,7 @@ class Kind(enum.Enum):
     SIZE = "size"
     NAMES = "comma list"
     NAMED_LISTS = "lists by name"
+    PRICES = "prices by model"
     PATH = "path"
     CHOICE = "choice"
     URL = "address"
@@ -86,6 +88,8 @@ class Setting:
             return "on" if value else "off"
         if self.kind is Kind.NAMED_LISTS and isinstance(value, tuple):
             return json.dumps({name: list(entries) for name, entries in value})
+        if self.kind is Kind.PRICES:
+            return show_prices(cast("Prices", value))
         if isinstance(value, tuple):
             return ",".join(map(str, value))
         if isinstance(value, float):
@@ -208,6 +212,11 @@ def named_lists(about: str, **options: Unpack[Options]) -> tuple[tuple[str, tupl
     return cast("tuple[tuple[str, tuple[str, ...]], ...]", made)
 
 
+def prices(about: str, **options: Unpack[Options]) -> Prices:
+    """Make a field of what models cost, empty by default."""
+    return cast("Prices", _field((), about, Kind.PRICES, read_prices, options))
+
+
 def optional_names(about: str, **options: Unpack[Options]) -> tuple[str, ...] | None:
     """Make a field of a comma list where an empty list differs from none at all."""
     return cast("tuple[str, ...] | None", _field(None, about, Kind.NAMES, read_names, options))
@@ -241,6 +250,11 @@ def optional_loaded_policy(about: str, **options: Unpack[Options]) -> str | None
 def optional_url(about: str, **options: Unpack[Options]) -> str | None:
     """Make a field of the address of a server, or missing."""
     return cast("str | None", _field(None, about, Kind.URL, _or_none(read_url), options))
+
+
+def url(default: str, about: str, **options: Unpack[Options]) -> str:
+    """Make a field of the address of a server that is always there."""
+    return cast("str", _field(default, about, Kind.URL, read_url, options))
 
 
 def _or_none(reader: Reader) -> Reader:

@@ -113,7 +113,7 @@ def _parse(file: SettingsFile | None) -> Mapping[str, Raw]:
     for key, value in table.items():
         if key not in SETTINGS:
             raise SettingsError(f"{key} in {file.path} is not a setting{_guess(key, SETTINGS)}")
-        tables = SETTINGS[key].kind is Kind.NAMED_LISTS
+        tables = SETTINGS[key].kind in (Kind.NAMED_LISTS, Kind.PRICES)
         wanted = dict | str if tables else str | bool | int | float | list
         if not isinstance(value, wanted):
             raise SettingsError(f"{key} in {file.path} must be one value")

@@ -115,7 +115,8 @@ def test_only_a_model_within_the_hard_limits_answers(
         assert (found.model, found.backend) in {(one.id, one.backend) for one in pool}
         assert set(found.alternatives) <= {one.id for one in pool} - {found.model}
     elif ask.spec in (None, "auto"):
-        assert not pool  # a placeholder is answered whenever anybody can
+        # A placeholder is answered whenever anybody can who need not be named.
+        assert all(one.locality == "cloud" for one in pool)
 
 
 @given(ASKS, CANDIDATES, RULES)
@@ -400,15 +401,15 @@ def test_a_wish_narrows_after_the_limits_and_only_if_something_is_left() -> None
 
 
 def test_the_bound_of_locality_is_hard_and_the_preference_is_not() -> None:
-    cloud, local = Candidate("a", locality="cloud"), Candidate("b")
+    away, local = Candidate("a", locality="remote"), Candidate("b")
 
-    refused = resolve(Ask("a", bound="local-only"), [cloud], Rules())
+    refused = resolve(Ask("a", bound="local-only"), [away], Rules())
 
     assert isinstance(refused, NoRoute)
     assert refused.constraints == ("locality=local-only",)
-    assert route(None, [cloud, local], bound="prefer-local").model == "b"
-    assert route("a", [cloud, local], bound="prefer-local").model == "a"
-    assert route(None, [cloud], bound="prefer-local").model == "a"
+    assert route(None, [away, local], bound="prefer-local").model == "b"
+    assert route("a", [away, local], bound="prefer-local").model == "a"
+    assert route(None, [away], bound="prefer-local").model == "a"
 
 
 def test_an_embedding_model_never_answers_a_chat() -> None:

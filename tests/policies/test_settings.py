@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lattice_actors.remote.spend import Price
 from lattice_actors.settings import (
     NO_EFFECT,
     SETTINGS,
@@ -69,6 +70,10 @@ TEXTS: dict[Kind, tuple[tuple[str, object], tuple[str, object]]] = {
     Kind.SERVERS: (
         ("a=http://x", (UpstreamTable({"name": "a", "url": "http://x"}),)),
         ("b=http://y", (UpstreamTable({"name": "b", "url": "http://y"}),)),
+    ),
+    Kind.PRICES: (
+        ('{"a": {"input": 3, "output": 15}}', (("a", Price(3.0, 15.0)),)),
+        ('{"b": {"input": 1, "output": 2, "cached": 0.1}}', (("b", Price(1.0, 2.0, 0.1)),)),
     ),
     Kind.PATH: (("/models", Path("/models")), ("here", Path("here"))),
 }

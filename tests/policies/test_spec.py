@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from lattice_actors.capability.spec import (
     MAX_ENTRIES,
+    Cloud,
     Default,
     Intent,
     Pattern,
@@ -62,8 +63,22 @@ def test_extra_placeholders_are_added_and_unset_means_the_legacy_ones() -> None:
     assert parse("openclaw", placeholders(None)).placeholder
 
 
-def test_a_cloud_id_is_plain_text() -> None:
-    assert parse("anthropic:claude-x").entries == (Plain("anthropic:claude-x"),)
+@pytest.mark.parametrize("sign", [":", "/", "-"])
+def test_a_cloud_id_is_one_in_every_form_and_place(sign: str) -> None:
+    text = f"Anthropic{sign} Claude-X"
+
+    assert parse(text).entries == (Cloud("claude-x"),)
+    assert parse(f"role:fast, {text}").entries == (Role("fast"), Cloud("claude-x"))
+    assert parse(f"role:fast+{text}").entries == (Role("fast"), Cloud("claude-x"))
+
+
+def test_the_cloud_alone_is_its_configured_model_and_what_only_begins_so_is_text() -> None:
+    assert parse("anthropic").entries == (Cloud(""),)
+    assert parse("role:fast,anthropic").entries == (Role("fast"), Cloud(""))
+    assert parse("anthropics").entries == (Plain("anthropics"),)
+    assert parse("anthropic*").entries == (Pattern(("anthropic",)),)
+    known = "anthropic/mine"  # a model of this machine or of an upstream
+    assert parse(f"x,{known}", known={known}).entries == (Plain("x"), Plain(known))
 
 
 @given(st.text() | st.text("ab,+*: role"), st.sets(st.text(max_size=5)))

@@ -12,9 +12,10 @@ import trio
 from lattice_actors.admission.ticket import Ticket
 from lattice_actors.admission.verdicts import Limits
 from lattice_actors.capability.question import Ask, NoRoute, Route, Rules
-from lattice_actors.catalog.entry import ModelEntry, Snapshot
+from lattice_actors.catalog.entry import CLOUD, ModelEntry, Snapshot
 from lattice_actors.generation import Chat, Delta, Finish, Job
 from lattice_actors.lattice import Budget, Inventory, Lattice, open_lattice
+from lattice_actors.remote.cloud_plan import CloudPlan
 from lattice_actors.remote.plan import UpstreamPlan
 from lattice_actors.remote.upstream_handle import UpstreamView
 from tests.actors.house import FakePlan
@@ -97,10 +98,22 @@ async def open_remote(
     models: tuple[str, ...] = (),
     rules: Rules | None = None,
     limits: Limits | None = None,
+    cloud: CloudPlan | None = None,
 ) -> AsyncIterator[Remote]:
     """Open a lattice with these upstreams, and fakes for the *models* of this machine."""
     entries = tuple(ModelEntry(name, weights_bytes=100) for name in models)
-    inventory = Inventory(lambda: Snapshot(entries), rules or Rules(), upstreams=plans)
+    if cloud is not None:
+        rules = attrs.evolve(rules or Rules(), cloud_model=f"{CLOUD}/{cloud.model}")
+    inventory = Inventory(lambda: Snapshot(entries), rules or Rules(), upstreams=plans, cloud=cloud)
     async with open_lattice(inventory, Budget(), limits or Limits(), FakePlan()) as lattice:
         await lattice.catalog.snapshot()
         yield Remote(lattice)
+
+
+def cloud(url: str, **fields: Any) -> CloudPlan:  # noqa: ANN401 - of CloudPlan
+    """Anthropic at *url*: a configured model, and one that has a bare name."""
+    models = ("claude-a", "claude-b")
+    own = {"api_key": "sk-ant-secret", "models": models, **fields.pop("server", {})}
+    server = plan(CLOUD, url, **own)
+    known: dict[str, Any] = {"model": "claude-a", "by_name": frozenset({"claude-b"}), **fields}
+    return CloudPlan(server, **known)

@@ -21,6 +21,7 @@ from lattice_actors.generation import (
     Job,
     Sampling,
     Tokens,
+    ToolUse,
 )
 from lattice_actors.remote.asking import request_of
 from lattice_actors.remote.openai_wire import AnswerReader, WireFault
@@ -307,3 +308,32 @@ def test_how_the_last_turn_ends_is_no_option_of_a_template(kind: str) -> None:
     assert body["chat_template_kwargs"] == {"enable_thinking": False}
     assert ("continue_final_message" in body) is (kind == "vllm")
     assert body.get("add_generation_prompt", True) is (kind != "vllm")
+
+
+@pytest.mark.parametrize(
+    ("use", "said"),
+    [
+        (ToolUse(), {}),
+        (ToolUse("none"), {"tool_choice": "none"}),
+        (ToolUse("required"), {"tool_choice": "required"}),
+        (
+            ToolUse("required", "f"),
+            {"tool_choice": {"type": "function", "function": {"name": "f"}}},
+        ),
+        (ToolUse(parallel=False), {"parallel_tool_calls": False}),
+        (
+            ToolUse("required", parallel=True),
+            {"tool_choice": "required", "parallel_tool_calls": True},
+        ),
+    ],
+)
+def test_how_tools_may_be_called_reaches_it(use: ToolUse, said: dict[str, Any]) -> None:
+    """And only beside tools: without any the fields are an error elsewhere."""
+    chat = Chat(HELLO.messages, tools=({"type": "function", "function": {"name": "f"}},))
+    names = {"tool_choice", "parallel_tool_calls"}
+
+    body = json.loads(request_of(Job(chat, 9, tool_use=use), "m", "openai")[1])
+    bare = json.loads(request_of(Job(HELLO, 9, tool_use=use), "m", "openai")[1])
+
+    assert {name: body[name] for name in names & body.keys()} == said
+    assert not names & bare.keys()

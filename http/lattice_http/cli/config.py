@@ -132,7 +132,7 @@ def _without_effect(environ: Mapping[str, str]) -> dict[str, str]:
 def _json_value(setting: Setting, value: object) -> object:
     if setting.secret:
         return setting.show(value) or None
-    if setting.kind is Kind.SERVERS:
+    if setting.kind in (Kind.SERVERS, Kind.PRICES):
         return setting.show(value) or None
     return str(value) if isinstance(value, Path) else value
 

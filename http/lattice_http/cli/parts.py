@@ -17,7 +17,7 @@ from lattice_actors.capability.question import Rules
 from lattice_actors.capability.roles import find_roles
 from lattice_actors.capability.spec import placeholders
 from lattice_actors.catalog import discovery
-from lattice_actors.catalog.entry import ModelEntry, Snapshot, Unusable
+from lattice_actors.catalog.entry import CLOUD, ModelEntry, Snapshot, Unusable
 from lattice_actors.lattice import Budget, Inventory, Lattice
 from lattice_actors.metrics.metrics import Shown
 from lattice_actors.remote.plan import UpstreamPlan
@@ -31,6 +31,7 @@ from lattice_http.security import SecurityPolicy
 from lattice_http.server import ServeOptions
 
 from .arguments import configuration_directory
+from .cloud import cloud
 
 log = structlog.get_logger(__name__)
 
@@ -74,6 +75,7 @@ def inventory(settings: Settings, scan: Callable[[], Snapshot], builtin: Path | 
         builtin=builtin_entry(builtin),
         force_builtin=settings.builtin,
         upstreams=upstreams(settings, os.environ),
+        cloud=cloud(settings),
     )
 
 
@@ -84,8 +86,8 @@ def upstreams(settings: Settings, environ: Mapping[str, str]) -> tuple[UpstreamP
         SettingsError: the variable of a key is not set.
     """
     tables = list(settings.upstream)
-    if settings.model is not None:
-        return ()  # one model answers everything
+    if settings.model is not None or settings.locality == "local-only":
+        return ()  # one model answers everything; nothing may leave
     if settings.lm_studio_url is not None:
         said = {
             "name": LM_STUDIO,
@@ -132,6 +134,7 @@ def rules(settings: Settings) -> Rules:
         force_default=only or settings.force_default_model,
         on_miss="error" if settings.on_model_miss == "error" else "fallback",
         placeholders=placeholders(None if extra is None else ",".join(extra)),
+        cloud_model=f"{CLOUD}/{settings.anthropic_model}" if settings.anthropic_model else None,
         aliases=tuple((name, ",".join(specs)) for name, specs in settings.model_aliases),
     )
 

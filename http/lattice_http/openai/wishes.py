@@ -22,6 +22,8 @@ Locality = Literal["local-only", "prefer-local", "any"]
 
 _CLASSES = ("interactive", "normal", "batch")
 _LOCALITIES = ("local-only", "prefer-local", "any")
+_OFF = ("off", "0", "false", "no")
+_SWITCH = ("on", "1", "true", "yes", *_OFF)
 _TIERS = ("fast", "medium", "slow")
 _WHOLE = re.compile(r"[+-]?[0-9]{1,19}")
 
@@ -50,6 +52,7 @@ class Wishes:
     deadline_s: float | None = None  # after arrival; 0: over before it arrived
     latency_tier: Literal["fast"] | None = None
     locality: Locality | None = None
+    auto_route: bool = True  # the cloud may be chosen for a request that names no model
 
 
 def read_wishes(queue: QueueBody | None, headers: Headers, unix_now: float) -> Wishes:
@@ -84,6 +87,7 @@ def read_wishes(queue: QueueBody | None, headers: Headers, unix_now: float) -> W
         deadline_s=_deadline_s(body, given, unix_now),
         latency_tier="fast" if _word(given, "X-MLX-Latency-Tier", _TIERS) == "fast" else None,
         locality=cast("Locality | None", _word(given, "X-Lattice-Locality", _LOCALITIES)),
+        auto_route=_word(given, "X-Lattice-Auto-Route", _SWITCH) not in _OFF,
     )
 
 

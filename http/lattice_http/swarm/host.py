@@ -11,10 +11,11 @@ from lattice_actors.admission.ticket import Ticket
 from lattice_actors.capability.hints import infer
 from lattice_actors.capability.profiles import Profile
 from lattice_actors.capability.question import Ask, NoRoute, Route
-from lattice_actors.catalog.entry import Kind
+from lattice_actors.catalog.entry import CLOUD, Kind
 from lattice_actors.generation import Chat, Grammar, JsonObject
 from lattice_actors.swarm.asks import Manner
 from lattice_actors.swarm.host import Inventory
+from lattice_http.cloud import bound_of
 from lattice_http.gateway import Caller, Gateway, Prompted
 from lattice_http.openai.request import ModelRequest
 
@@ -49,7 +50,10 @@ class SwarmHost:
         world = await lattice.catalog.world()
         models = world.snapshot.models
         outlook = await lattice.admission.outlook()
-        chats = tuple(entry.id for entry in models if entry.kind is Kind.CHAT)
+        # A swarm asks the cloud only where it is named.
+        chats = tuple(
+            entry.id for entry in models if entry.kind is Kind.CHAT and entry.backend != CLOUD
+        )
         loaded = tuple(one for one in chats if one in outlook and outlook[one].resident)
         return Inventory(loaded, chats, presets_of(self._gateway.settings, world.rules))
 
@@ -59,7 +63,7 @@ class SwarmHost:
         ask = Ask(
             spec=spec,
             hints=infer(messages, long_prompt_chars=settings.route_long_prompt_chars),
-            bound=self._request.wishes.locality or "any",
+            bound=bound_of(self._request.wishes, settings),
             allow_fallback=False,
         )
         route, world = await self._gateway.lattice.route(ask)

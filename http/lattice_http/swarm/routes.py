@@ -10,7 +10,7 @@ from werkzeug.datastructures import Headers as MultiHeaders
 
 from lattice_actors.admission.verdicts import Phase
 from lattice_actors.capability.spec import Intent, MetaModel
-from lattice_actors.catalog.entry import Kind
+from lattice_actors.catalog.entry import CLOUD, Kind
 from lattice_actors.errors import BadRequest
 from lattice_actors.swarm.failure import SwarmFailed
 from lattice_http.asking import body_of, caller_of, json_response, request_log, typed_errors
@@ -70,14 +70,18 @@ def swarm_routes(swarms: Swarms) -> Blueprint:
     async def models() -> Response:
         world = await gateway.lattice.catalog.world()
         shown = (await gateway.lattice.admission.view()).models
-        chats = [entry.id for entry in world.snapshot.models if entry.kind is Kind.CHAT]
+        entries = [entry for entry in world.snapshot.models if entry.kind is Kind.CHAT]
+        chats = [entry.id for entry in entries]
+        here = [entry.id for entry in entries if entry.backend != CLOUD]
         body = {
             "models": chats,
-            "loaded": [one for one in chats if one in shown and shown[one].phase is Phase.READY],
+            "loaded": [one for one in here if one in shown and shown[one].phase is Phase.READY],
             "roles": {role: list(wanted) for role, wanted in world.rules.roles.items()},
             "default_model": world.rules.runtime_default or world.rules.default_model,
             "max_concurrent_models": gateway.settings.max_resident_models,
             **swarm_facts(gateway.settings),
+            "anthropic_available": gateway.lattice.cloud is not None,
+            "anthropic_model": gateway.settings.anthropic_model,
             "swarm_presets": presets_of(gateway.settings, world.rules),
         }
         return json_response(body)

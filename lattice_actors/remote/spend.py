@@ -1,0 +1,171 @@
+"""What answers of the cloud cost, counted by day, and the cap on it. Pure.
+
+Amounts are whole micro-dollars, so that a sum of thousands of answers is exact. A day is one of
+UTC. Before a request is sent, the most it can cost is set aside; so answers that run at once
+cannot exceed the cap together either.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Mapping
+
+import attrs
+
+MICRO = 1_000_000
+DAY_S = 86_400
+
+
+@attrs.frozen
+class Price:
+    """Dollars for a million tokens."""
+
+    input: float
+    output: float
+    cached: float | None = None  # read from the prompt cache; None: as `input`
+    written: float | None = None  # written to it; None: as `input`
+
+    def micros(self, *, plain: int, cached: int = 0, written: int = 0, output: int = 0) -> int:
+        """Return what so many tokens cost, rounded up."""
+        dollars = plain * self.input + output * self.output
+        dollars += cached * (self.input if self.cached is None else self.cached)
+        dollars += written * (self.input if self.written is None else self.written)
+        # Dollars for a million are micro-dollars for one. Rounding noise is no micro-dollar.
+        return math.ceil(round(dollars, 6))
+
+
+class CapReached(Exception):
+    """The request could exceed the cap. The message is for the caller."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class NoPrice(Exception):
+    """There is a cap, and nobody knows what the model costs. The message is for the caller."""
+
+
+@attrs.frozen
+class Held:
+    """What one running request may cost."""
+
+    model: str
+    micros: int
+
+
+@attrs.frozen
+class SpendView:
+    """What is shown."""
+
+    day: str  # "2026-01-31", UTC
+    spent_usd: float
+    held_usd: float  # what running answers may cost
+    cap_usd: float | None
+    resets_at: str  # when the day ends, ISO 8601
+    input_tokens: int  # of the day, as the next ones; with those from a cache
+    cached_tokens: int
+    output_tokens: int
+    requests: int
+    unpriced_requests: int  # of models without a price: they are not in `spent_usd`
+
+
+@attrs.define
+class Spend:
+    """The counter of one process. Times are Unix seconds."""
+
+    prices: Mapping[str, Price] = attrs.field(factory=dict[str, Price])
+    cap_micros: int | None = None  # None: no cap
+    _day: int = attrs.field(init=False, default=-1)
+    _spent: int = attrs.field(init=False, default=0)
+    _held: int = attrs.field(init=False, default=0)
+    _input: int = attrs.field(init=False, default=0)
+    _cached: int = attrs.field(init=False, default=0)
+    _output: int = attrs.field(init=False, default=0)
+    _requests: int = attrs.field(init=False, default=0)
+    _unpriced: int = attrs.field(init=False, default=0)
+
+    def hold(self, model: str, prompt_tokens: int, max_tokens: int, unix_now: float) -> Held:
+        """Set aside the most that a request can cost.
+
+        Raises:
+            CapReached: it could exceed the cap of today.
+            NoPrice: there is a cap, and *model* has no price.
+        """
+        self._turn(unix_now)
+        price = self.prices.get(model)
+        if price is None:
+            if self.cap_micros is not None:
+                raise NoPrice(f"{model} has no price, and without one the daily cap cannot hold")
+            return Held(model, 0)
+        worst = price.micros(plain=prompt_tokens, output=max_tokens)
+        if self.cap_micros is not None and self._spent + self._held + worst > self.cap_micros:
+            raise CapReached(self._refusal(worst), self._resets_in(unix_now))
+        self._held += worst
+        return Held(model, worst)
+
+    def settle(
+        self,
+        held: Held,
+        unix_now: float,
+        *,
+        plain: int = 0,
+        cached: int = 0,
+        written: int = 0,
+        output: int = 0,
+    ) -> None:
+        """Give back what was set aside, and count what it came to."""
+        self._turn(unix_now)
+        self._held -= held.micros
+        price = self.prices.get(held.model)
+        if price is not None:
+            counts = {"plain": plain, "cached": cached, "written": written, "output": output}
+            self._spent += price.micros(**counts)
+        else:
+            self._unpriced += 1
+        self._requests += 1
+        self._input += plain + cached + written
+        self._cached += cached
+        self._output += output
+
+    def view(self, unix_now: float) -> SpendView:
+        """Return what is shown."""
+        self._turn(unix_now)
+        return SpendView(
+            day=_date(self._day),
+            spent_usd=self._spent / MICRO,
+            held_usd=self._held / MICRO,
+            cap_usd=None if self.cap_micros is None else self.cap_micros / MICRO,
+            resets_at=f"{_date(self._day + 1)}T00:00:00Z",
+            input_tokens=self._input,
+            cached_tokens=self._cached,
+            output_tokens=self._output,
+            requests=self._requests,
+            unpriced_requests=self._unpriced,
+        )
+
+    def _turn(self, unix_now: float) -> None:
+        """Begin a new day. A clock that was set back does not give the old day back."""
+        day = int(unix_now // DAY_S)
+        if day > self._day:
+            self._day = day
+            self._spent = self._input = self._cached = self._output = 0
+            self._requests = self._unpriced = 0
+
+    def _resets_in(self, unix_now: float) -> float:
+        return max(1.0, (self._day + 1) * DAY_S - unix_now)
+
+    def _refusal(self, worst: int) -> str:
+        assert self.cap_micros is not None
+        running = f" and ${self._held / MICRO:.4f} set aside for running answers" * bool(self._held)
+        return (
+            f"the daily cap of ${self.cap_micros / MICRO:.2f} for the cloud "
+            f"(anthropic_daily_cap_usd) could be exceeded: ${self._spent / MICRO:.4f} spent"
+            f"{running}, and this request may cost ${worst / MICRO:.4f}; "
+            f"it resets at {_date(self._day + 1)}T00:00:00Z"
+        )
+
+
+def _date(day: int) -> str:
+    return dt.datetime.fromtimestamp(day * DAY_S, dt.UTC).date().isoformat()
