@@ -305,11 +305,11 @@ def test_a_full_queue_says_429_with_a_prediction(serve: Callable[..., Served], r
     patient = {"max_queue_wait_ms": 120_000}
     with ThreadPoolExecutor(3) as pool:
         for _ in range(3):
-            pool.submit(server.chat, model="slow", max_tokens=60, queue=patient)
+            pool.submit(server.chat, model="slow", max_tokens=30, queue=patient)
         eventually(lambda: server.get("/v1/queue")["waiting_total"] == 2)
 
-        refused = server.chat(model="slow", max_tokens=60, queue=patient)
-        impatient = server.chat(model="slow", max_tokens=60, queue={"max_queue_wait_ms": 0})
+        refused = server.chat(model="slow", max_tokens=30, queue=patient)
+        impatient = server.chat(model="slow", max_tokens=30, queue={"max_queue_wait_ms": 0})
 
     assert refused.status_code == 429
     assert 1 <= int(refused.headers["retry-after"]) <= 30

@@ -186,7 +186,9 @@ def test_a_client_that_leaves_takes_its_swarm_along(server: Served, leave_at: st
 
     eventually(lambda: server.running() == 0)
     assert server.get("/v1/queue")["waiting_total"] == 0
-    eventually(lambda: server.get("/v1/state")["requests"] == 0)
+    eventually(
+        lambda: all("ended_ms" in one for one in server.get("/v1/state")["requests"].values())
+    )
 
 
 # --- engines that die -------------------------------------------------------------------------
