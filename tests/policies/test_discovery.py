@@ -10,11 +10,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lattice_actors.catalog import architecture
 from lattice_actors.catalog.discovery import default_root, examine, roots, scan, single
 from lattice_actors.catalog.entry import Kind, ModelEntry, Unusable
 
@@ -142,8 +144,11 @@ def nobody() -> Iterator[Path]:
             os.seteuid(user)
 
 
-def test_what_cannot_be_read_is_listed(tmp_path: Path) -> None:
-    scan(write_model(tmp_path / "any").parent)  # nobody may read what Python imports late
+def test_what_cannot_be_read_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Nobody may not be allowed to read the environment either: what is looked up in it is known.
+    scan(write_model(tmp_path / "any").parent)
+    installed = find_spec("mlx_lm")
+    monkeypatch.setattr(architecture, "find_spec", lambda name: installed)
     with nobody() as root:
         write_model(root / "good")
         (write_model(root / "secret") / "config.json").chmod(0)
