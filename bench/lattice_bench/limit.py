@@ -26,6 +26,7 @@ from .stats import Ratio, paired_ratio
 
 BARE = (sys.executable, "-m", "lattice_actors.engine.bare", "--serve-stdin")
 LOG_LINES = 20
+LAST_WORDS_S = 1.0  # of waiting for the log of a loop that has ended
 
 
 class BareFailed(Exception):
@@ -49,6 +50,7 @@ class BareLoop:
 
     _process: trio.Process
     _log: deque[str]
+    _log_ended: trio.Event
     _rest: bytes = b""
 
     async def run(self, prompts: Sequence[str], max_tokens: int) -> BareRun:
@@ -58,7 +60,7 @@ class BareLoop:
         try:
             await self._process.stdin.send_all(json.dumps(job).encode() + b"\n")
         except trio.BrokenResourceError:
-            raise self._failed("it has ended") from None
+            raise await self._ended() from None
         line = await self.line()
         try:
             return msgspec.json.decode(line, type=BareRun)
@@ -71,10 +73,16 @@ class BareLoop:
         while b"\n" not in self._rest:
             data = await self._process.stdout.receive_some()
             if not data:
-                raise self._failed("it has ended")
+                raise await self._ended()
             self._rest += data
         line, _, self._rest = self._rest.partition(b"\n")
         return line
+
+    async def _ended(self) -> BareFailed:
+        # Its last words come by another pipe, and may come after the end of this one.
+        with trio.move_on_after(LAST_WORDS_S):
+            await self._log_ended.wait()
+        return self._failed("it has ended")
 
     def _failed(self, reason: str) -> BareFailed:
         return BareFailed("\n".join([f"the bare loop failed: {reason}", *self._log]))
@@ -95,11 +103,13 @@ async def bare_loop(model_dir: str, command: Sequence[str] = BARE) -> AsyncItera
         assert process.stderr is not None
         async for data in process.stderr:
             log.extend(data.decode("utf-8", "replace").splitlines())
+        log_ended.set()
 
+    log_ended = trio.Event()
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(follow)
-            loop = BareLoop(process, log)
+            loop = BareLoop(process, log, log_ended)
             await loop.line()  # "ready"
             yield loop
             nursery.cancel_scope.cancel(reason="the measurement is over")
