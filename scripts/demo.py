@@ -88,8 +88,8 @@ def _reason(plan: dict[str, Any]) -> str:
 async def show_swap(client: httpx2.AsyncClient) -> None:
     title(2, "A swap", "Asking for another model loads it; one that is busy is never thrown out.")
     for spec in ("role:coder", "role:fast"):
-        body = chat(spec, 8)
-        answer = await client.post("/v1/chat/completions", json=body, headers=LONG_PATIENCE)
+        request = chat(spec, 8)
+        answer = await client.post("/v1/chat/completions", json=request, headers=LONG_PATIENCE)
         body = await tell(answer)
         load, first = (answer.headers.get(f"x-lattice-{name}-ms", "-") for name in ("load", "ttft"))
         who = answer.headers["x-model-routed-to"]
