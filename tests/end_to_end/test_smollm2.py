@@ -283,8 +283,12 @@ def test_killing_the_engine_ends_what_was_read_and_serves_the_next(server: Serve
     threads = [threading.Thread(target=read) for _ in range(3)]
     for thread in threads:
         thread.start()
-    eventually(lambda: server.running() == 3)
-    time.sleep(2)
+
+    def all_are_read() -> bool:  # who has read nothing begins again, and is not cut off
+        requests = server.get("/v1/state")["requests"].values()
+        return sum(each["phase"] == "decode" and each["tokens"] > 2 for each in requests) == 3
+
+    eventually(all_are_read, within_s=60)
 
     os.kill(server.engine_pid(), signal.SIGKILL)
     for thread in threads:
