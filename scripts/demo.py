@@ -134,6 +134,7 @@ async def show_vote(client: httpx2.AsyncClient) -> None:
                 elif name == "verdict":
                     verdict = data
                 live.update(view())
+    console.print()
     shares = ", ".join(f"{vote['branch']}: {vote['share']:.0%}" for vote in verdict["votes"])
     console.print(f"  winner: branch {verdict['winner_branch']}  (votes {shares})")
 
