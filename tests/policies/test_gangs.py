@@ -28,19 +28,8 @@ from lattice_actors.admission.verdicts import (
     Verdict,
     Want,
 )
-from tests.policies.test_admission_queue import (
-    ARRIVALS,
-    ONE_SLOT,
-    SERVICE_S,
-    TWO_SLOTS,
-    Arrival,
-    Gaps,
-    World,
-    facts,
-    granted,
-    serving,
-    traffic,
-)
+from tests.policies.arrivals import ARRIVALS, SERVICE_S, Arrival, Gaps, World, traffic
+from tests.policies.queueing import ONE_SLOT, TWO_SLOTS, facts, granted, serving
 
 Member = tuple[int, Facts]
 
