@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Browser, CDPSession, Locator, Page, expect
 
 from lattice_bench.echo_model import write_echo_model
-from tests.end_to_end.serving import Served, eventually, start
+from tests.end_to_end.serving import Served, eventually, servers
 
 from .chromium import Watched, open_browser, watched
 
@@ -29,22 +29,8 @@ HEAP_GROWTH = 3_000_000  # bytes; a leak of 3 kB a request would be as much
 @pytest.fixture(scope="module")
 def serve() -> Iterator[Callable[..., Served]]:
     """Start servers; those that still run at the end are ended."""
-    started: list[Served] = []
-
-    def serve_one(*args: str, **environ: str) -> Served:
-        served = start(*args, **environ)
-        started.append(served)
-        served.wait_until_listening()
-        return served
-
-    yield serve_one
-    for served in started:
-        served.client.close()
-        if served.process.poll() is None:
-            served.process.kill()
-        served.process.wait()
-        assert served.process.stderr is not None
-        served.process.stderr.close()
+    with servers() as serve:
+        yield serve
 
 
 @pytest.fixture(scope="module")

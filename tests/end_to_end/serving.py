@@ -11,7 +11,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,15 @@ class Served:
         self.process.send_signal(number)
         return self.process.wait(timeout_s)
 
+    def end(self) -> None:
+        """End it, if it still runs, and close what the test holds of it."""
+        self.client.close()
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+
 
 def eventually(told: Callable[[], bool], within_s: float = 10.0) -> float:
     """Wait until *told* says so; return how long it took."""
@@ -94,6 +104,24 @@ def start(*args: str, **environ: str) -> Served:
     served = Served(process)
     threading.Thread(target=served.follow, daemon=True).start()
     return served
+
+
+@contextmanager
+def servers() -> Iterator[Callable[..., Served]]:
+    """Yield what starts a server and waits until it listens; all are ended on leaving."""
+    started: list[Served] = []
+
+    def serve(*args: str, **environ: str) -> Served:
+        served = start(*args, **environ)
+        started.append(served)
+        served.wait_until_listening()
+        return served
+
+    try:
+        yield serve
+    finally:
+        for served in started:
+            served.end()
 
 
 def ask_by_hand(url: str, path: str = "/v1/chat/completions", /, **fields: object) -> socket.socket:
