@@ -50,20 +50,11 @@ def serve(model: Path, *args: str, **environ: str) -> Served:
     return served
 
 
-def end(served: Served) -> None:
-    served.client.close()
-    if served.process.poll() is None:
-        served.process.kill()
-    served.process.wait()
-    assert served.process.stderr is not None
-    served.process.stderr.close()
-
-
 @pytest.fixture(scope="module")
 def server(model: Path) -> Iterator[Served]:
     served = serve(model, "--dashboard-clients", str(CLIENTS))
     yield served
-    end(served)
+    served.end()
 
 
 @asynccontextmanager
@@ -291,7 +282,7 @@ def test_the_server_stops_at_once_and_says_so_to_who_follows(model: Path) -> Non
     assert trio.run(leave) == 1001
     assert served.process.wait(20) == 0
     assert time.monotonic() - begun < 20  # the grace is 30
-    end(served)
+    served.end()
 
 
 def test_switched_off_there_is_no_dashboard(model: Path) -> None:
@@ -306,7 +297,7 @@ def test_switched_off_there_is_no_dashboard(model: Path) -> None:
     assert open_ones in (401, 404)
     assert status(served, "/dashboard/ws") == 404
     assert served.stop() == 0
-    end(served)
+    served.end()
 
 
 PROMPT_CHARS = 100_000  # kept and shown: each request makes the state that much longer
@@ -346,7 +337,7 @@ def serve_long_states(model: Path, write_timeout_s: int) -> Iterator[Served]:
     try:
         yield served
     finally:
-        end(served)
+        served.end()
 
 
 def test_a_client_that_was_stuck_goes_on_with_the_newest_state(model: Path) -> None:
