@@ -24,10 +24,10 @@ from .anthropic import errors as anthropic
 from .anthropic.routes import anthropic_routes
 from .asgi import ASGIApp
 from .asking import caller_of, request_log
-from .body import EnteredFirst
 from .errors import ErrorAnswer, error_object, error_response, http_error
 from .gateway import Gateway
 from .health import health_routes
+from .live import EnteredFirst
 from .metrics import metrics_routes
 from .openai.routes import openai_routes
 from .request_log import RequestLog

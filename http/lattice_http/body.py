@@ -1,25 +1,14 @@
-"""A streamed answer: a class, not a generator, so that what it holds is given back at a known time.
-
-`EnteredFirst` enters the body before it sends `http.response.start`. Until the first token (or
-`keepalive_s`, whichever is first) a failure is therefore a real status, and the time spent in the
-queue stands in the headers. After that a failure is the last chunk of the stream.
-"""
+"""The streamed answer of one model: a class, not a generator, so that what it holds has an end."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import attrs
 import structlog
-import trio
-from hypercorn.typing import ASGISendCallable
 from quart import Response
-from quart.wrappers.response import ResponseBody
-from quart_trio.asgi import TrioASGIHTTPConnection
 from werkzeug.datastructures import Headers
 
 from lattice_actors.errors import LatticeError
@@ -28,8 +17,7 @@ from lattice_actors.generation import Delta, FinishReason, Usage
 from .answering import Event
 from .errors import ErrorAnswer, error_object, error_response, telling
 from .exchange import Exchange
-from .gateway import Caller, Gateway
-from .sse import STREAM_HEADERS
+from .live import LiveBody, live_response
 
 log = structlog.get_logger(__name__)
 
@@ -64,25 +52,6 @@ def _as_it_is(answer: ErrorAnswer) -> ErrorAnswer:
     return answer
 
 
-class LiveBody(ResponseBody):
-    """A body that is entered before its response starts: see `EnteredFirst`."""
-
-    @abstractmethod
-    def headers(self) -> list[tuple[str, str]]:
-        """Return what is known of the answer once it is entered."""
-
-    @abstractmethod
-    def refusal(self, error: BaseException) -> Response:
-        """Return the answer where entering it failed."""
-
-    def __aiter__(self) -> Self:
-        return self
-
-    @abstractmethod
-    async def __anext__(self) -> bytes:
-        """Return the next frames."""
-
-
 @attrs.define(eq=False)
 class RequestBody(LiveBody):
     """The life of one streamed answer. Entered before the response starts, left whatever happens.
@@ -97,30 +66,18 @@ class RequestBody(LiveBody):
     _first: list[Event] | None = attrs.field(init=False, default=None)
     _silent: bool = attrs.field(init=False, default=False)  # opened without a token: say why
     _started: bool = attrs.field(init=False, default=False)
-    _said_all: bool = attrs.field(init=False, default=False)
-    _stack: AsyncExitStack = attrs.field(init=False, factory=AsyncExitStack)
 
     @property
-    def _keepalive_at(self) -> float:
-        return trio.current_time() + self.exchange.gateway.settings.keepalive_s
+    def _keepalive_s(self) -> float:
+        return self.exchange.gateway.settings.keepalive_s
 
-    async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as stack:
-            self._first = await self.exchange.open(stack, self._keepalive_at)
-            self._silent = self._first is None
-            self._frames = self._make_frames(self.exchange.model)
-            self._stack = stack.pop_all()
-        return self
+    async def _open(self, stack: AsyncExitStack, until: float) -> None:
+        self._first = await self.exchange.open(stack, until)
+        self._silent = self._first is None
+        self._frames = self._make_frames(self.exchange.model)
 
-    async def __aexit__(  # type: ignore[override]  # all three are None at the usual end
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool | None:
-        if not self._said_all:
-            self.exchange.close("client_left")
-        return await self._stack.__aexit__(kind, error, traceback)
+    def _left(self) -> None:
+        self.exchange.close("client_left")
 
     def headers(self) -> list[tuple[str, str]]:
         """Return the headers of the answer."""
@@ -129,7 +86,14 @@ class RequestBody(LiveBody):
     def refusal(self, error: BaseException) -> Response:
         """Return the answer to a request that failed before its first token."""
         exchange = self.exchange
-        return refusal(error, exchange.gateway, exchange.caller, exchange.log, self._shape)
+        request_id = exchange.caller.request_id
+        if not isinstance(error, LatticeError):
+            log.error("request failed", request_id=request_id, exc_info=error)
+        jitter_s = exchange.gateway.settings.queue_retry_jitter_s
+        status, headers, body = self._shape(error_response(error, request_id, jitter_s=jitter_s))
+        exchange.log["outcome"] = getattr(error, "code", "internal_error")
+        exchange.log["problem"] = error_object(error)["message"]
+        return Response(body, status, headers=Headers(headers))
 
     async def __anext__(self) -> bytes:
         if self._said_all:
@@ -202,57 +166,4 @@ def streamed(
 
     *shape* brings a refusal into the form of another wire than OpenAI's.
     """
-    response = Response(RequestBody(exchange, make_frames, shape), headers=STREAM_HEADERS)
-    response.timeout = None  # a stream has its own clocks; Quart's would cut it without a word
-    return response
-
-
-class _AlreadyEntered(ResponseBody):
-    """What the response is sent with: entering it again does nothing, leaving it neither."""
-
-    def __init__(self, body: LiveBody) -> None:
-        self._body = body
-
-    async def __aenter__(self) -> LiveBody:
-        return self._body
-
-    async def __aexit__(self, *exc: object) -> None:
-        pass
-
-
-class EnteredFirst(TrioASGIHTTPConnection):
-    """Quart-Trio's connection, with streamed answers entered before their headers are sent."""
-
-    async def _send_response(self, send: ASGISendCallable, response: Response) -> None:  # type: ignore[override]
-        body = getattr(response, "response", None)
-        if not isinstance(body, LiveBody):
-            await super()._send_response(send, response)
-            return
-        try:
-            async with body:
-                response.headers.extend(body.headers())
-                response.response = _AlreadyEntered(body)
-                await super()._send_response(send, response)
-        except Exception as group:
-            error = telling(group)
-            if response.response is not body:
-                raise  # the status is out, and the body has no words for this
-            await super()._send_response(send, body.refusal(error))
-
-
-def refusal(
-    error: BaseException,
-    gateway: Gateway,
-    caller: Caller,
-    said: dict[str, Any],
-    shape: Callable[[ErrorAnswer], ErrorAnswer] = _as_it_is,
-) -> Response:
-    """Return the answer to a request that failed before its first token; its log is *said*."""
-    if not isinstance(error, LatticeError):
-        log.error("request failed", request_id=caller.request_id, exc_info=error)
-    jitter_s = gateway.settings.queue_retry_jitter_s
-    answer = error_response(error, caller.request_id, jitter_s=jitter_s)
-    status, headers, body = shape(answer)
-    said["outcome"] = getattr(error, "code", "internal_error")
-    said["problem"] = error_object(error)["message"]
-    return Response(body, status, headers=Headers(headers))
+    return live_response(RequestBody(exchange, make_frames, shape))

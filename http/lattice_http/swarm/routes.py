@@ -15,10 +15,10 @@ from lattice_actors.errors import BadRequest
 from lattice_actors.swarm.failure import SwarmFailed
 from lattice_http.asking import body_of, caller_of, json_response, request_log, typed_errors
 from lattice_http.errors import error_response, telling
+from lattice_http.live import live_response
 from lattice_http.openai.bodies import wrong
 from lattice_http.openai.chat import ChatRequest
 from lattice_http.openai.wishes import Headers
-from lattice_http.sse import STREAM_HEADERS
 
 from .asking import SwarmParser, SwarmRequest
 from .exchange import SwarmExchange
@@ -120,10 +120,7 @@ async def _answer(swarms: Swarms, asked: SwarmRequest) -> Response:
     created = int(time.time())
     if asked.request.stream:
         make = NamedFrames if asked.meta is None else ChatFrames
-        stream = SwarmStream(exchange, make(exchange, created), created)
-        response = Response(stream, headers=STREAM_HEADERS)
-        response.timeout = None  # a stream has its own clocks
-        return response
+        return live_response(SwarmStream(exchange, make(exchange, created), created))
     try:
         outcome = await exchange.whole()
     except Exception as group:

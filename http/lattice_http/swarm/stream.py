@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import attrs
 import structlog
-import trio
 from quart import Response
 from werkzeug.datastructures import Headers
 
@@ -17,9 +15,9 @@ from lattice_actors.errors import LatticeError
 from lattice_actors.swarm.events import BranchDone, Event, Outcome
 from lattice_actors.swarm.failure import SwarmFailed
 from lattice_http import sse
-from lattice_http.body import LiveBody
 from lattice_http.errors import ErrorAnswer, error_object, error_response, telling
 from lattice_http.headers import header_value
+from lattice_http.live import LiveBody
 
 from .exchange import SwarmExchange
 from .frames import SwarmFrames
@@ -38,35 +36,22 @@ class SwarmStream(LiveBody):
     created: int  # Unix time
     _first: list[Event] | None = attrs.field(init=False, default=None)  # not written yet
     _begun: bool = attrs.field(init=False, default=False)
-    _said_all: bool = attrs.field(init=False, default=False)
-    _stack: AsyncExitStack = attrs.field(init=False, factory=AsyncExitStack)
 
     @property
-    def _keepalive_at(self) -> float:
-        return trio.current_time() + self.exchange.swarms.gateway.settings.keepalive_s
+    def _keepalive_s(self) -> float:
+        return self.exchange.swarms.gateway.settings.keepalive_s
 
-    async def __aenter__(self) -> Self:
-        until = self._keepalive_at
-        async with AsyncExitStack() as stack:
-            events = await self.exchange.open(stack, until)
-            self._first = self._shown(events)
-            # What this client is not told, and branches that fail at once, are no answer yet: the
-            # whole may still become a status, and the winner may still be named in a header.
-            while events is not None and all(map(_has_failed, self._first)):
-                events = await self.exchange.receive(until)
-                self._first += self._shown(events)
-            self._stack = stack.pop_all()
-        return self
+    async def _open(self, stack: AsyncExitStack, until: float) -> None:
+        events = await self.exchange.open(stack, until)
+        self._first = self._shown(events)
+        # What this client is not told, and branches that fail at once, are no answer yet: the
+        # whole may still become a status, and the winner may still be named in a header.
+        while events is not None and all(map(_has_failed, self._first)):
+            events = await self.exchange.receive(until)
+            self._first += self._shown(events)
 
-    async def __aexit__(  # type: ignore[override]  # all three are None at the usual end
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool | None:
-        if not self._said_all:
-            self.exchange.close("client_left")
-        return await self._stack.__aexit__(kind, error, traceback)
+    def _left(self) -> None:
+        self.exchange.close("client_left")
 
     def headers(self) -> list[tuple[str, str]]:
         """Return what is known when the first answer has begun."""
