@@ -13,10 +13,8 @@ Exit codes: 0 told to, 3 the gateway is gone, 4 a frame it cannot read, 9 a scri
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import resource
-import signal
 import socket
 import sys
 import threading
@@ -29,7 +27,9 @@ import msgspec
 
 from . import frames
 from .echo_script import SCRIPT, Script
-from .frames import HEADER_BYTES, MAX_COMMAND_BYTES, PROTOCOL
+from .frames import PROTOCOL
+from .outbox import EXIT_GATEWAY_GONE
+from .shell import listen, main
 
 if TYPE_CHECKING:  # it costs a third of the time to start
     from .parts import AnswerParts
@@ -75,30 +75,14 @@ class EchoEngine:
 
     def run(self) -> NoReturn:
         self._send(frames.Hello(PROTOCOL, os.getpid()))
-        threading.Thread(target=self._read, name="reader", daemon=True).start()
+        reading = (self._sock, self._take)
+        threading.Thread(target=listen, args=reading, name="reader", daemon=True).start()
         while True:
             self._take_commands()
             if self._wait_s() == 0.0:
                 self._step()
 
     # --- the reader thread ---------------------------------------------------------------------
-
-    def _read(self) -> None:
-        # Whatever ends this thread ends the process: one that no longer listens is worse than none.
-        try:
-            with self._sock.makefile("rb") as stream:
-                while len(header := stream.read(HEADER_BYTES)) == HEADER_BYTES:
-                    length = frames.body_length(header, MAX_COMMAND_BYTES)
-                    if len(body := stream.read(length)) < length:
-                        break
-                    self._take(frames.decode_command(body))
-        except OSError:
-            os._exit(3)
-        except BaseException as error:  # noqa: BLE001  see above: the process must not live on
-            sys.stderr.write(f"echo engine: unreadable frame: {error!r}\n")
-            sys.stderr.flush()
-            os._exit(4)
-        os._exit(3)
 
     def _take(self, command: frames.Command) -> None:
         match command:
@@ -332,7 +316,7 @@ class EchoEngine:
             with self._sending:
                 self._sock.sendall(data)  # blocks while the gateway does not read: back-pressure
         except OSError:
-            os._exit(3)
+            os._exit(EXIT_GATEWAY_GONE)
 
 
 def words_of(text: str) -> list[str]:
@@ -350,12 +334,5 @@ def parts_of(gen: frames.Gen) -> AnswerParts:
     return AnswerParts(Reading(("<think>", "</think>"), calls, single=single))
 
 
-def main() -> NoReturn:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the gateway, which tells us Bye
-    faulthandler.enable()
-    faulthandler.register(signal.SIGUSR1, all_threads=True)  # asked for before a kill
-    EchoEngine(socket.socket(fileno=int(sys.argv[1]))).run()
-
-
 if __name__ == "__main__":
-    main()
+    main(EchoEngine)

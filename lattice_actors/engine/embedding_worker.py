@@ -25,7 +25,8 @@ from . import frames
 from .embedding_inputs import InputReader, Tokenised
 from .embedding_queue import EmbeddingQueue, Place
 from .outbox import Outbox
-from .worker import EXIT_STEPS_FAIL, OFFLINE, exit_with_parent, listen, main
+from .shell import EXIT_STEPS_FAIL, OFFLINE, exit_with_parent, listen, main
+from .thread_news import Accepted, CancelSeen, Failed
 
 if TYPE_CHECKING:  # it imports mlx, which must not happen before `Hello` and the BLAS
     from .embedding import Embedder, Vectors
@@ -33,28 +34,6 @@ if TYPE_CHECKING:  # it imports mlx, which must not happen before `Hello` and th
 CHUNK_BYTES = 512 * 1024  # of vectors in one frame; a report has at most 1 MiB
 MOST_FAILURES = 3  # steps in a row
 GENERATES_NOTHING = "this model embeds text, and generates none"
-
-
-@attrs.frozen
-class Accepted:
-    """An `Embed` is with the tokeniser."""
-
-    rid: int
-
-
-@attrs.frozen
-class CancelSeen:
-    """The reader took a `Cancel`."""
-
-    rid: int
-
-
-@attrs.frozen
-class Failed:
-    """The tokeniser broke over a request, which is a defect of ours."""
-
-    rid: int
-    text: str
 
 
 News = frames.Load | Accepted | CancelSeen | Tokenised | frames.Refused | Failed
@@ -121,7 +100,7 @@ class EmbeddingWorker:
                 )
             case frames.Cancel(rid=rid):
                 self._wanted.discard(rid)
-                self._news.put(CancelSeen(rid))
+                self._news.put(CancelSeen(rid, time.monotonic()))
             case frames.Load():
                 self._news.put(command)
             case frames.Bye():

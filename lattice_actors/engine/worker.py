@@ -18,70 +18,34 @@ SIGINT is ignored, as Ctrl-C is for the gateway, which says `Bye`.
 
 from __future__ import annotations
 
-import faulthandler
 import gc
 import os
-import signal
 import socket
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn
 
 import attrs
 
 from . import frames
 from .border import end_of_count
-from .frames import HEADER_BYTES, MAX_COMMAND_BYTES, PROTOCOL
-from .outbox import EXIT_GATEWAY_GONE, Outbox
+from .frames import PROTOCOL
+from .outbox import Outbox
 from .prompts import Prepared, PromptMaker
+from .shell import EXIT_STEPS_FAIL, OFFLINE, exit_with_parent, listen, main
+from .thread_news import Accepted, CancelSeen, Failed
 
 if TYPE_CHECKING:  # they import mlx, which must not happen before `Hello` and the BLAS
     from .batch import Batch, Outcome
     from .grammar import Grammars
 
-EXIT_BAD_FRAME = 4
-EXIT_STEPS_FAIL = 5
 TOKENISING_S = 0.01  # how long a first step waits for what is being tokenised already
 COMPILE_S = 10.0  # for a grammar, its wait for the one before and half a second of a first one
 GATHER_MOST_S = 0.05  # and for newcomers, however long the burst goes on
-LOOK_FOR_PARENT_S = 5.0  # only matters if some other process keeps the gateway's socket open
-OFFLINE = {
-    "HF_HUB_OFFLINE": "1",  # a model is a directory here; nothing may be fetched behind our back
-    "TRANSFORMERS_OFFLINE": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "TRANSFORMERS_VERBOSITY": "error",
-    "TOKENIZERS_PARALLELISM": "false",  # its threads would compete with the engine's
-}
-
-
-@attrs.frozen
-class Accepted:
-    """A `Gen` is with the tokeniser."""
-
-    rid: int
-
-
-@attrs.frozen
-class CancelSeen:
-    """The reader took a `Cancel` at this monotonic time."""
-
-    rid: int
-    at: float
-
-
-@attrs.frozen
-class Failed:
-    """The tokeniser broke over a request, which is a defect of ours."""
-
-    rid: int
-    text: str
-
-
 News = frames.Load | Accepted | CancelSeen | Prepared | frames.Refused | Failed
 
 
@@ -328,51 +292,6 @@ class Worker:
 def _start_thread(name: str, target: object, *inputs: object) -> None:
     assert callable(target)
     threading.Thread(target=target, args=inputs, name=name, daemon=True).start()
-
-
-def listen(sock: socket.socket, take: Callable[[frames.Command], None]) -> NoReturn:
-    """Take commands until the gateway has gone. The end of this thread ends the process.
-
-    One that no longer listens is worse than none.
-    """
-    try:
-        with sock.makefile("rb") as stream:
-            while len(header := stream.read(HEADER_BYTES)) == HEADER_BYTES:
-                length = frames.body_length(header, MAX_COMMAND_BYTES)
-                if len(body := stream.read(length)) < length:
-                    break
-                take(frames.decode_command(body))
-    except OSError:
-        os._exit(EXIT_GATEWAY_GONE)
-    except BaseException:  # noqa: BLE001 - see above
-        traceback.print_exc()
-        os._exit(EXIT_BAD_FRAME)
-    os._exit(EXIT_GATEWAY_GONE)
-
-
-def exit_with_parent(parent: int) -> None:
-    """End the process when *parent* has gone."""
-    # Not PR_SET_PDEATHSIG: that fires at the end of the thread that started us.
-    while os.getppid() == parent:
-        time.sleep(LOOK_FOR_PARENT_S)
-    os._exit(EXIT_GATEWAY_GONE)
-
-
-class Engine(Protocol):
-    """What is behind one socket."""
-
-    def run(self) -> NoReturn: ...
-
-
-def main(make: Callable[[socket.socket], Engine]) -> NoReturn:
-    """Run what *make* returns on the socket whose descriptor is the first argument."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    faulthandler.enable()
-    faulthandler.register(signal.SIGUSR1, all_threads=True)
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # libraries print; it belongs in the log
-    sock = socket.socket(fileno=int(sys.argv[1]))
-    sock.setblocking(True)
-    make(sock).run()
 
 
 if __name__ == "__main__":
