@@ -16,8 +16,9 @@ from typing import Any, cast
 
 import attrs
 
-from .definition import SETTINGS, Settings, default_cache_dir
+from .definition import SETTINGS, Settings
 from .fields import Kind, Setting
+from .front import default_cache_dir
 from .predecessor import NO_EFFECT
 from .tiers import TIERS
 from .upstreams import LM_STUDIO
