@@ -19,8 +19,6 @@ from lattice_actors.generation import Delta, FinishReason, TokenLogprob, Usage
 from lattice_http import sse
 from lattice_http.openai import models
 from lattice_http.openai.answers import (
-    ChunkEncoder,
-    TextChunkEncoder,
     Whole,
     chat_completion,
     new_chat_id,
@@ -30,6 +28,7 @@ from lattice_http.openai.answers import (
     usage_object,
 )
 from lattice_http.openai.chat import ChatBody
+from lattice_http.openai.chunks import ChunkEncoder, TextChunkEncoder
 from lattice_http.openai.embeddings import EmbeddingBody
 
 USAGE = Usage(prompt_tokens=7, completion_tokens=3, cached_tokens=5)

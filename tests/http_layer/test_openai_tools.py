@@ -12,8 +12,9 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from lattice_actors.errors import BadRequest
 from lattice_actors.generation import CallPiece, Delta, FinishReason, TokenLogprob, ToolUse, Usage
-from lattice_http.openai.answers import ChunkEncoder, TextChunkEncoder, chat_completion, whole
+from lattice_http.openai.answers import chat_completion, whole
 from lattice_http.openai.chat import ChatRequest, parse_chat
+from lattice_http.openai.chunks import ChunkEncoder, TextChunkEncoder
 from lattice_http.openai.completions import parse_completion
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}

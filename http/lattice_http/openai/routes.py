@@ -21,8 +21,6 @@ from lattice_http.swarm.routes import answer_chat
 
 from . import models
 from .answers import (
-    ChunkEncoder,
-    TextChunkEncoder,
     Whole,
     chat_completion,
     new_chat_id,
@@ -31,6 +29,7 @@ from .answers import (
     whole,
 )
 from .chat import ChatRequest, parse_chat
+from .chunks import ChunkEncoder, TextChunkEncoder
 from .completions import CompletionRequest, parse_completion
 from .embeddings import embedding_list, of_embedding, parse_embedding
 

@@ -17,7 +17,8 @@ from lattice_actors.swarm.events import (
 )
 from lattice_http import sse
 from lattice_http.json_bytes import encode, well_formed
-from lattice_http.openai.answers import ChunkEncoder, new_chat_id
+from lattice_http.openai.answers import new_chat_id
+from lattice_http.openai.chunks import ChunkEncoder
 
 from .exchange import SwarmExchange
 from .rows import answer_object, row_object, swarm_object, told_in_a_chat, verdict_object
