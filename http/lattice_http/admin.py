@@ -16,12 +16,14 @@ from lattice_actors.errors import BadRequest, ModelNotFound, NotFound
 from lattice_actors.lattice import Lattice
 
 from .asking import body_of, caller_of, json_response, typed_errors
-from .gateway import Gateway, Prompted
+from .gateway import Gateway
 from .openai.bodies import parse_json
 from .openai.chat import parse_chat
 from .openai.completions import parse_completion
 from .openai.embeddings import of_embedding, parse_embedding
 from .openai.routes import of_chat, of_completion, refuse_swarm
+from .prompted import Prompted
+from .ticketing import Chosen, tickets_for
 
 
 def admin_routes(gateway: Gateway) -> Blueprint:
@@ -109,10 +111,8 @@ async def _plan(gateway: Gateway, prompted: Prompted) -> dict[str, Any]:
             "queue": None,
             "load": None,
         }
-    entry = world.snapshot.get(route.model)
-    context = entry.context_tokens if entry is not None else None
-    profile = world.profiles[route.model]
-    tickets, clamped = gateway.tickets(prompted, caller, route.model, profile, context)
+    chosen = Chosen.of(world, route.model)
+    tickets, clamped = tickets_for(prompted, caller, chosen, gateway.settings)
     fate = await lattice.admission.predict(tickets[0])
     phase = (await lattice.admission.view()).models.get(route.model)
     needed = phase is None or phase.phase is not Phase.READY

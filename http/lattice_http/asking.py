@@ -10,8 +10,9 @@ from quart import Request, Response
 
 from .errors import telling
 from .exchange import Exchange
-from .gateway import Caller, Gateway, Prompted
+from .gateway import Gateway
 from .json_bytes import encode
+from .prompted import Caller, Prompted
 
 P = ParamSpec("P")
 

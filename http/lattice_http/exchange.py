@@ -25,7 +25,7 @@ from lattice_actors.metrics.preview import preview_of
 from .answering import Answering, Event
 from .cloud import unheard
 from .errors import telling
-from .gateway import Caller, Gateway, Prompted, Routed
+from .gateway import Gateway, Routed
 from .headers import (
     Timing,
     cache_result,
@@ -36,6 +36,7 @@ from .headers import (
     timing_text,
 )
 from .openai.answers import total_usage
+from .prompted import Caller, Prompted
 
 MOST_ROUTES = 4  # models tried for one request, when each turns out to be broken
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Protocol
 
@@ -10,11 +10,7 @@ import attrs
 import trio
 
 from lattice_actors.admission.ticket import Ticket
-from lattice_actors.admission.verdicts import Class
-from lattice_actors.capability.hints import Hints, infer
-from lattice_actors.capability.profiles import Profile
 from lattice_actors.capability.question import Ask, NoRoute, Route
-from lattice_actors.catalog.entry import Kind
 from lattice_actors.catalog.stickiness import ConversationKeys, conversation_keys
 from lattice_actors.catalog.world import World
 from lattice_actors.errors import (
@@ -26,51 +22,13 @@ from lattice_actors.errors import (
     RequestCancelled,
     ShuttingDown,
 )
-from lattice_actors.generation import Job, JsonObject, Prompt, Sampling
 from lattice_actors.lattice import Lattice
 from lattice_actors.settings import Settings
-from lattice_actors.stream import TokenStream
 
 from .answering import Answering
 from .cloud import CONTEXT, Escalation, bound_of
-from .openai.request import ModelRequest
-from .openai.wishes import Wishes
-
-CLASSES = {"interactive": Class.INTERACTIVE, "normal": Class.NORMAL, "batch": Class.BATCH}
-
-
-@attrs.frozen
-class Caller:
-    """Who asks, and since when (Trio seconds)."""
-
-    principal: str
-    request_id: str
-    arrived: float
-
-
-@attrs.frozen
-class Prompted:
-    """One request as the scheduler needs it: what is asked, of whom it may be asked."""
-
-    request: ModelRequest
-    prompts: tuple[Prompt, ...]  # `request.n` answers each
-    prompt_bytes: tuple[int, ...]  # UTF-8, of each
-    messages: Sequence[JsonObject] = ()  # for hints and stickiness
-    text: str | None = None  # the same, where there are no messages
-    image_param: str | None = None  # the first image, "messages[0].content[1]"
-    kind: Kind = Kind.CHAT  # of the models that may answer
-
-    @property
-    def choices(self) -> int:
-        """How many answers there will be: all to the first prompt, then all to the second."""
-        return len(self.prompts) * self.request.n
-
-    def hints(self, long_prompt_chars: int) -> Hints:
-        """What the request needs of a model, beside its name."""
-        tier = self.request.wishes.latency_tier
-        read = infer(self.messages, self.text, tier, long_prompt_chars)
-        image = self.image_param
-        return attrs.evolve(read, needs_vision=image is not None, vision_part=image)
+from .prompted import Caller, Prompted
+from .ticketing import Chosen, tickets_for
 
 
 @attrs.frozen
@@ -153,74 +111,11 @@ class Gateway:
         route, world, keys = await self.route(prompted, caller, avoid, escalate)
         if isinstance(route, NoRoute):
             raise _no_route(route)
-        profile = world.profiles[route.model]
-        entry = world.snapshot.get(route.model)
-        context = entry.context_tokens if entry is not None else None
-        tickets, clamped = self.tickets(prompted, caller, route.model, profile, context)
+        chosen = Chosen.of(world, route.model)
+        tickets, clamped = tickets_for(prompted, caller, chosen, self.settings)
         if keys.remember is not None:
             self.lattice.catalog.remember(keys.remember, route.model)
         return Routed(route, tickets, keys, trio.current_time() - started, clamped)
-
-    def tickets(
-        self,
-        prompted: Prompted,
-        caller: Caller,
-        model: str,
-        profile: Profile,
-        context_tokens: int | None,
-    ) -> tuple[tuple[Ticket, ...], tuple[str, ...]]:
-        """Return a ticket for each answer, and what had to be lowered to a ceiling.
-
-        Several answers to one prompt have seeds in a row. The first keeps the patience of the
-        request; the others may also wait until those before them are over.
-        """
-        request, settings = prompted.request, self.settings
-        context = min(profile.context_window, context_tokens or profile.context_window)
-        max_tokens = request.max_tokens
-        clamped: tuple[str, ...] = ()
-        if max_tokens is None:
-            max_tokens = min(profile.default_max_tokens, profile.max_tokens_ceiling, context)
-        elif max_tokens > profile.max_tokens_ceiling:
-            max_tokens = profile.max_tokens_ceiling
-            clamped = (f"max_tokens={max_tokens}",)
-        sampling = request.sampling(
-            Sampling(temperature=profile.temperature_default, top_p=profile.top_p_default)
-        )
-        wait_until, deadline, klass, priority = self._patience(request.wishes, caller.arrived)
-        tickets = tuple(
-            Ticket(
-                request_id=caller.request_id,
-                model=model,
-                job=Job(
-                    prompt=prompt,
-                    max_tokens=max_tokens,
-                    shorten=request.shorten or request.max_tokens is None or bool(clamped),
-                    sampling=_with_seed_of(sampling, number),
-                    logprobs=request.logprobs,
-                    grammar=request.grammar,
-                    tool_use=request.tool_use,
-                    stop=request.stop,
-                    context_tokens=context,
-                    trim=settings.context_over_budget == "trim"
-                    if request.trim is None
-                    else request.trim,
-                    trim_buffer=settings.context_trim_buffer,
-                    principal=caller.principal,
-                    count=request.count,
-                ),
-                prompt_bytes=size,
-                arrived=caller.arrived,
-                wait_until=wait_until + (settings.generation_timeout_s if number else 0.0),
-                deadline=deadline,
-                key=caller.principal,
-                klass=klass,
-                priority=priority,
-                stream=TokenStream(whole=not request.stream),
-            )
-            for prompt, size in zip(prompted.prompts, prompted.prompt_bytes, strict=True)
-            for number in range(request.n)
-        )
-        return tickets, clamped
 
     @asynccontextmanager
     async def answering(self, tickets: tuple[Ticket, ...]) -> AsyncIterator[Answering]:
@@ -272,23 +167,6 @@ class Gateway:
             yield
         finally:
             self._working.discard(working)
-
-    def _patience(self, wishes: Wishes, arrived: float) -> tuple[float, float, Class, int]:
-        settings = self.settings
-        least, most = settings.queue_priority_min, settings.queue_priority_max
-        wished = wishes.priority if wishes.priority is not None else settings.queue_priority_default
-        priority = max(least, min(most, wished))
-        klass = CLASSES[wishes.klass] if wishes.klass else Class.from_priority(priority)
-        wait_s = wishes.max_wait_s if wishes.max_wait_s is not None else settings.queue_wait_s
-        deadline = arrived + wishes.deadline_s if wishes.deadline_s is not None else float("inf")
-        return arrived + wait_s, deadline, klass, priority
-
-
-def _with_seed_of(sampling: Sampling, number: int) -> Sampling:
-    """Return how the answer *number* to a prompt is drawn: the first as if it were alone."""
-    if sampling.seed is None or number == 0:
-        return sampling
-    return attrs.evolve(sampling, seed=sampling.seed + number)
 
 
 def _no_route(no_route: NoRoute) -> Exception:

@@ -17,9 +17,10 @@ from lattice_actors.capability.question import Ask, NoRoute, Route
 from lattice_actors.generation import Chat, Grammar
 from lattice_actors.settings import Settings
 from lattice_actors.swarm.asks import Manner
-from lattice_http.gateway import Caller, Gateway
+from lattice_http.gateway import Gateway
 from lattice_http.openai.request import ModelRequest
 from lattice_http.openai.wishes import Wishes
+from lattice_http.prompted import Caller
 from lattice_http.swarm.host import MOST_LOGPROBS, SwarmHost
 from tests.actors.house import LOAD_S, House, open_house
 from tests.remote.fault_server import fault_server, listing

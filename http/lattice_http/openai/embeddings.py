@@ -14,8 +14,8 @@ from lattice_actors.catalog.entry import Kind
 from lattice_actors.errors import QueueRefused
 from lattice_actors.generation import Embed, FinishReason, Text, Tokens
 from lattice_http.exchange import Exchange
-from lattice_http.gateway import Prompted
 from lattice_http.json_bytes import encode
+from lattice_http.prompted import Prompted
 
 from .bodies import decode, decode_part, fields_of, is_null, unknown_names, unsupported, wrong
 from .request import MAX_MODEL_CHARS, ModelRequest

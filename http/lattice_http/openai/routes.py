@@ -14,7 +14,8 @@ from lattice_actors.generation import Chat, Text
 from lattice_http.asking import body_of, exchange_of, json_response, typed_errors
 from lattice_http.body import Frames, streamed
 from lattice_http.exchange import Exchange
-from lattice_http.gateway import Gateway, Prompted
+from lattice_http.gateway import Gateway
+from lattice_http.prompted import Prompted
 from lattice_http.swarm.facts import meta_models
 from lattice_http.swarm.registry import Swarms
 from lattice_http.swarm.routes import answer_chat

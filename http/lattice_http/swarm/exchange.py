@@ -35,8 +35,8 @@ from lattice_actors.swarm.events import (
 )
 from lattice_actors.swarm.session import SwarmSession, open_swarm
 from lattice_http.errors import telling
-from lattice_http.gateway import Caller
 from lattice_http.headers import Timing, timing_text
+from lattice_http.prompted import Caller
 
 from .asking import SwarmRequest
 from .host import SwarmHost

@@ -9,15 +9,16 @@ import attrs
 
 from lattice_actors.admission.ticket import Ticket
 from lattice_actors.capability.hints import infer
-from lattice_actors.capability.profiles import Profile
 from lattice_actors.capability.question import Ask, NoRoute, Route
 from lattice_actors.catalog.entry import CLOUD, Kind
 from lattice_actors.generation import Chat, Grammar, JsonObject
 from lattice_actors.swarm.asks import Manner
 from lattice_actors.swarm.host import Inventory
 from lattice_http.cloud import bound_of
-from lattice_http.gateway import Caller, Gateway, Prompted
+from lattice_http.gateway import Gateway
 from lattice_http.openai.request import ModelRequest
+from lattice_http.prompted import Caller, Prompted
+from lattice_http.ticketing import Chosen, tickets_for
 
 from .facts import presets_of
 
@@ -35,9 +36,7 @@ class SwarmHost:
     tickets: list[Ticket] = attrs.field(init=False, factory=list[Ticket])
     clamped: dict[str, None] = attrs.field(init=False, factory=dict[str, None])
     backends: dict[str, str] = attrs.field(init=False, factory=dict[str, str])  # by model
-    _known: dict[str, tuple[Profile, int | None]] = attrs.field(
-        init=False, factory=dict[str, tuple[Profile, int | None]]
-    )  # by model: its profile, and its own limit of tokens
+    _chosen: dict[str, Chosen] = attrs.field(init=False, factory=dict[str, Chosen])  # by model
 
     @property
     def generation_timeout_s(self) -> float:
@@ -68,10 +67,8 @@ class SwarmHost:
         )
         route, world = await self._gateway.lattice.route(ask)
         if isinstance(route, Route):
-            entry = world.snapshot.get(route.model)
             self.backends[route.model] = route.backend
-            own = entry.context_tokens if entry is not None else None
-            self._known[route.model] = (world.profiles[route.model], own)
+            self._chosen[route.model] = Chosen.of(world, route.model)
         return route
 
     def ticket(
@@ -118,18 +115,15 @@ class SwarmHost:
             prompt_bytes=(sum(len(_text(turn).encode("utf-8", "replace")) for turn in messages),),
             messages=messages,
         )
-        profile, own = self._known[route.model]
-        (ticket,), clamped = self._gateway.tickets(
-            prompted, self._caller, route.model, profile, own
-        )
+        chosen, settings = self._chosen[route.model], self._gateway.settings
+        (ticket,), clamped = tickets_for(prompted, self._caller, chosen, settings)
         self.clamped |= dict.fromkeys(clamped)
         self.tickets.append(ticket)
         return ticket
 
     def context_tokens(self, route: Route) -> int:
         """Return how many tokens prompt and answer of *route* may have together."""
-        profile, own = self._known[route.model]
-        return min(profile.context_window, own or profile.context_window)
+        return self._chosen[route.model].context_tokens
 
     def constrains(self, route: Route) -> bool:
         """Say whether *route* honours a grammar and tells logprobs."""
