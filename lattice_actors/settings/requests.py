@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import attrs
 
+from lattice_actors.swarm.asks import Strategy
+
 from .fields import (
     choice,
     named_lists,
@@ -147,7 +149,7 @@ class Swarms:
     )
     swarm_strategy: str = choice(
         "best-of-n",
-        ("best-of-n", "first-success", "longest", "fanout", "majority", "synthesis"),
+        tuple(one.value for one in Strategy),
         "How swarmCouncil makes one answer of several when the request does not say.",
         aliases=("SWARM_CHAT_DEFAULT_STRATEGY",),
     )

@@ -10,7 +10,7 @@ from lattice_actors.generation import JsonObject
 
 
 class Strategy(enum.Enum):
-    """How one answer is made of several."""
+    """How one answer is made of several; `strategies.py` has what each decides."""
 
     BEST_OF_N = "best-of-n"  # a judge picks one
     FIRST_SUCCESS = "first-success"  # in time; the others are cancelled

@@ -17,13 +17,13 @@ from lattice_actors.capability.question import NoRoute, Route
 from lattice_actors.errors import LatticeError
 from lattice_actors.generation import Delta, Finish, FinishReason, JsonObject, Usage
 
-from .asks import Agent, Manner
+from .asks import Agent, Debate, Ensemble, Limits, Manner
 from .branch import BY_OPERATOR, LOST, Branch, missed, total, usage_of
 from .events import BranchDelta, BranchDone, Row
 from .feed import Feed
 from .host import Admission, Host
 from .kinds import fault_of
-from .roster import Member
+from .roster import Member, expand
 
 Heard = Callable[[Branch, Delta], None]
 
@@ -58,6 +58,22 @@ class Crew:
     def usage(self) -> Usage:
         """The sum over all that has ended: branches and judge."""
         return total(self._usages)
+
+    def deadline(self, timeout_s: float | None) -> float:
+        """Return when the time of all branches is over, Trio seconds."""
+        return math.inf if timeout_s is None else self.started + timeout_s
+
+    async def members(self, ask: Ensemble | Debate, limits: Limits) -> tuple[Member, ...]:
+        """Return who is asked now. Raises BadRequest or NoModels."""
+        there = await self.host.inventory()
+        return expand(
+            ask.agents,
+            ask.manner,
+            limits,
+            loaded=there.loaded,
+            available=there.available,
+            presets=there.presets,
+        )
 
     async def line_up(
         self,

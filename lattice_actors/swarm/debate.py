@@ -16,7 +16,6 @@ from .branch import Branch
 from .crew import Crew, own_messages
 from .events import AnswerPiece, Outcome, Row, Verdict
 from .failure import all_failed
-from .fanout import deadline_of, members_of
 from .judging import Judge, Undecided, find_judge
 from .roster import Member
 from .turns import next_turn
@@ -69,10 +68,10 @@ class Debating:
 
     async def _line_up(self, limits: Limits) -> None:
         ask, crew = self._ask, self._crew
-        members = await members_of(ask, crew, limits)
+        members = await crew.members(ask, limits)
         if len(members) < 2:
             raise BadRequest("models stands for one agent, and a debate needs two", param="models")
-        deadline = deadline_of(ask.timeout_s, crew)
+        deadline = crew.deadline(ask.timeout_s)
         for branch in await crew.line_up(members, ask.messages, deadline, stage="round 1"):
             member = members[branch.number]
             shown = own_messages(member.agent, ask.messages)

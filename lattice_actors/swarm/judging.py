@@ -34,12 +34,13 @@ class Undecided(Exception):
 
 @attrs.frozen
 class Pick:
-    """What a judge chose."""
+    """Who has won, and why."""
 
     row: Row
-    votes: tuple[Vote, ...]
-    label_mass: float
     rationale: str
+    votes: tuple[Vote, ...] = ()
+    judge: str | None = None  # its model
+    label_mass: float | None = None  # how much of the judge's probability fell on the labels
 
 
 @attrs.define(eq=False)
@@ -97,9 +98,10 @@ class Judge:
             told = await self._say_why(heats[0], best, texts) or told
         return Pick(
             next(row for row in rows if row.branch == best),
-            tuple(Vote(branch, models[branch], share) for branch, share in votes),
-            last.mass,
             told,
+            tuple(Vote(branch, models[branch], share) for branch, share in votes),
+            self.model,
+            last.mass,
         )
 
     async def write(self, rows: Sequence[Row]) -> tuple[str, FinishReason]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import trio
@@ -43,8 +42,7 @@ async def run_pipeline(ask: Pipeline, crew: Crew) -> Outcome:
         SwarmFailed: a step failed or wrote nothing; `rows` are those until then. A step for
             which there is no model fails before the first one begins.
     """
-    deadline = math.inf if ask.timeout_s is None else crew.started + ask.timeout_s
-    branches = await _line_up(ask, crew, deadline)
+    branches = await _line_up(ask, crew, crew.deadline(ask.timeout_s))
     last = branches[-1]
     outputs: dict[str, str] = {}
     previous = text = ""

@@ -11,6 +11,7 @@ from lattice_actors.swarm.asks import Agent, Ensemble, Manner, Strategy
 from lattice_actors.swarm.events import AnswerPiece, BranchDelta, BranchDone, Verdict
 from lattice_actors.swarm.failure import SwarmFailed
 from lattice_actors.swarm.session import open_swarm
+from lattice_actors.swarm.strategies import DECIDERS
 from tests.actors.swarming import (
     USER,
     ensemble,
@@ -21,6 +22,10 @@ from tests.actors.swarming import (
     prefers,
     says,
 )
+
+
+def test_every_strategy_has_somebody_who_decides() -> None:
+    assert set(DECIDERS) == set(Strategy)
 
 
 async def test_the_longest_answer_wins_and_usage_is_summed(autojump_clock: MockClock) -> None:

@@ -7,12 +7,12 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Raw
 
+from lattice_actors.swarm.asks import MAX_ROUNDS
 from lattice_http.openai.bodies import INT64_MAX, INT64_MIN
 from lattice_http.openai.request import MAX_MODEL_CHARS, ModelBody, TokenLimit
 
 MAX_TIMEOUT_S = 3600
 MAX_ENTRIES = 256  # of `models`, before equal ones collapse
-MAX_ROUNDS = 5
 MAX_STEPS = 16
 MAX_NAME_CHARS = 64
 
