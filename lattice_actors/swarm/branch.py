@@ -12,7 +12,7 @@ from lattice_actors.capability.question import NoRoute, Route
 from lattice_actors.generation import Delta, Finish, FinishReason, Usage
 
 from .events import Row
-from .kinds import Fault, empty_answer, fault_of_miss
+from .faults import Fault, empty_answer, fault_of_miss
 
 LOST = Fault("cancelled", "the outcome was clear without it")
 BY_OPERATOR = Fault("cancelled", "it was stopped from outside")

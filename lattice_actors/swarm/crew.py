@@ -20,9 +20,9 @@ from lattice_actors.generation import Delta, Finish, FinishReason, JsonObject, U
 from .asks import Agent, Debate, Ensemble, Limits, Manner
 from .branch import BY_OPERATOR, LOST, Branch, missed, total, usage_of
 from .events import BranchDelta, BranchDone, Row
+from .faults import fault_of
 from .feed import Feed
 from .host import Admission, Host
-from .kinds import fault_of
 from .roster import Member, expand
 
 Heard = Callable[[Branch, Delta], None]

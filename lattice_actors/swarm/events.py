@@ -22,7 +22,7 @@ class Row:
     text: str = ""  # what had come, where it failed or was stopped
     reasoning: str = ""  # what the model thought before its text
     error: str | None = None
-    error_kind: str | None = None  # one of `kinds.KINDS`
+    error_kind: str | None = None  # one of `faults.KINDS`
     http_status: int | None = None  # of another server that was asked; None for models here
     error_detail: str | None = None
     latency_ms: int = 0

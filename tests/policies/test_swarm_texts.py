@@ -21,7 +21,7 @@ from lattice_actors.errors import (
     RequestCancelled,
     RequestCrashesEngine,
 )
-from lattice_actors.swarm.kinds import KINDS, fault_of, fault_of_miss, fault_of_text
+from lattice_actors.swarm.faults import KINDS, fault_of, fault_of_miss, fault_of_text
 from lattice_actors.swarm.templates import substitute
 from lattice_actors.swarm.trimming import CUT, LEAST_BYTES, room_bytes, shorten
 from lattice_actors.swarm.turns import next_turn
