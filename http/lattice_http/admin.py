@@ -18,11 +18,11 @@ from lattice_actors.lattice import Lattice
 from .asking import body_of, caller_of, json_response, typed_errors
 from .gateway import Gateway
 from .openai.bodies import parse_json
-from .openai.chat import parse_chat
-from .openai.completions import parse_completion
+from .openai.chat import of_chat, parse_chat
+from .openai.completions import of_completion, parse_completion
 from .openai.embeddings import of_embedding, parse_embedding
-from .openai.routes import of_chat, of_completion, refuse_swarm
 from .prompted import Prompted
+from .swarm.registry import refuse_swarm
 from .ticketing import Chosen, tickets_for
 
 

@@ -16,12 +16,11 @@ from lattice_actors.generation import Count, Text
 from .asking import body_of, exchange_of, json_response, typed_errors
 from .gateway import Gateway
 from .openai.bodies import decode, is_null, unknown_names, unsupported, wrong
-from .openai.chat import parse_chat
+from .openai.chat import of_chat, parse_chat
 from .openai.request import MAX_MODEL_CHARS, ModelRequest
-from .openai.routes import of_chat, refuse_swarm
 from .openai.wishes import Headers, read_wishes
 from .prompted import Prompted
-from .swarm.registry import Swarms
+from .swarm.registry import Swarms, refuse_swarm
 
 
 class TokenizeBody(msgspec.Struct, frozen=True, kw_only=True):

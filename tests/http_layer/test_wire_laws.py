@@ -14,8 +14,7 @@ from lattice_actors.engine.frames import decode_command, encode
 from lattice_actors.errors import BadRequest
 from lattice_actors.generation import Job
 from lattice_http.anthropic.bodies import parse_count, parse_messages
-from lattice_http.openai.chat import ChatRequest
-from lattice_http.openai.routes import of_chat
+from lattice_http.openai.chat import ChatRequest, of_chat
 from lattice_http.responses.bodies import complete, parse_responses
 from lattice_http.tokenizing import parse_tokenize
 from tests.http_layer.test_openai_body_laws import NOW, json_values, places, replaced

@@ -10,8 +10,8 @@ from quart import Blueprint, Response, request
 from lattice_http.asking import body_of, exchange_of, json_response, typed_errors
 from lattice_http.body import streamed
 from lattice_http.gateway import Gateway
-from lattice_http.openai.routes import of_chat, refuse_swarm
-from lattice_http.swarm.registry import Swarms
+from lattice_http.openai.chat import of_chat
+from lattice_http.swarm.registry import Swarms, refuse_swarm
 from lattice_http.tokenizing import counting
 
 from .answers import MessageFrames, new_message_id, whole_message

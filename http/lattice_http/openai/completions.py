@@ -8,7 +8,8 @@ import attrs
 import msgspec
 from msgspec import Meta, Raw
 
-from lattice_actors.generation import Text, Tokens
+from lattice_actors.generation import Chat, Text, Tokens
+from lattice_http.prompted import Prompted
 
 from .bodies import decode, decode_part, is_empty, is_null, unsupported, wrong
 from .request import ModelBody, ModelRequest, shared_fields
@@ -94,3 +95,25 @@ def _prompts(raw: Raw) -> tuple[Text | Tokens, ...]:
 def _count(prompts: int) -> None:
     if prompts > MAX_PROMPTS:
         raise wrong("prompt", f"more than {MAX_PROMPTS} prompts")
+
+
+def of_completion(parsed: CompletionRequest) -> Prompted:
+    """Return a completion as the scheduler needs it.
+
+    A text goes through the chat template as one user message, as clients of the predecessor
+    expect (docs/design/0006-completions.md); token ids are taken as they are.
+    """
+    prompts = tuple(
+        Chat(({"role": "user", "content": prompt.text},)) if isinstance(prompt, Text) else prompt
+        for prompt in parsed.prompts
+    )
+    texts = [prompt.text if isinstance(prompt, Text) else "" for prompt in parsed.prompts]
+    return Prompted(
+        request=parsed,
+        prompts=prompts,
+        prompt_bytes=tuple(
+            len(prompt.text.encode()) if isinstance(prompt, Text) else 4 * len(prompt.ids)
+            for prompt in parsed.prompts
+        ),
+        text="\n".join(texts),
+    )

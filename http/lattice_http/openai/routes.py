@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
-import attrs
 from quart import Blueprint, Response, request
 
-from lattice_actors.capability.spec import MetaModel
 from lattice_actors.errors import BadRequest, ModelNotFound, NotFound
-from lattice_actors.generation import Chat, Text
+from lattice_actors.generation import Usage
 from lattice_http.asking import body_of, exchange_of, json_response, typed_errors
 from lattice_http.body import Frames, streamed
 from lattice_http.exchange import Exchange
 from lattice_http.gateway import Gateway
-from lattice_http.prompted import Prompted
 from lattice_http.swarm.facts import meta_models
-from lattice_http.swarm.registry import Swarms
+from lattice_http.swarm.registry import Swarms, refuse_swarm
 from lattice_http.swarm.routes import answer_chat
 
 from . import models
@@ -29,9 +28,9 @@ from .answers import (
     text_completion,
     whole,
 )
-from .chat import ChatRequest, parse_chat
+from .chat import ChatRequest, of_chat, parse_chat
 from .chunks import ChunkEncoder, TextChunkEncoder
-from .completions import CompletionRequest, parse_completion
+from .completions import CompletionRequest, of_completion, parse_completion
 from .embeddings import embedding_list, of_embedding, parse_embedding
 
 
@@ -49,9 +48,7 @@ def openai_routes(gateway: Gateway, swarms: Swarms) -> Blueprint:
         exchange = exchange_of(request, gateway, of_chat(parsed))
         if parsed.stream:
             return streamed(exchange, partial(_chat_frames, parsed))
-        answers = await _whole(exchange)
-        body = chat_completion(new_chat_id(), _now(), exchange.model, answers, exchange.usage)
-        return json_response(body, headers=exchange.headers())
+        return await _whole(exchange, chat_completion, new_chat_id())
 
     @routes.post("/v1/completions")
     @typed_errors
@@ -61,9 +58,7 @@ def openai_routes(gateway: Gateway, swarms: Swarms) -> Blueprint:
         exchange = exchange_of(request, gateway, of_completion(parsed))
         if parsed.stream:
             return streamed(exchange, partial(_completion_frames, parsed))
-        answers = await _whole(exchange)
-        body = text_completion(new_completion_id(), _now(), exchange.model, answers, exchange.usage)
-        return json_response(body, headers=exchange.headers())
+        return await _whole(exchange, text_completion, new_completion_id())
 
     @routes.post("/v1/embeddings")
     @typed_errors
@@ -117,47 +112,18 @@ def openai_routes(gateway: Gateway, swarms: Swarms) -> Blueprint:
     return routes
 
 
-def of_chat(parsed: ChatRequest) -> Prompted:
-    """Return a chat as the scheduler needs it."""
-    if parsed.swarm is not None:  # it belongs to a swarm's name, and this is none
-        parsed = attrs.evolve(parsed, ignored=(*parsed.ignored, "swarm"))
-    return Prompted(
-        request=parsed,
-        prompts=(parsed.prompt(),),
-        prompt_bytes=(parsed.text_bytes + parsed.tools_bytes,),
-        messages=parsed.messages,
-        image_param=parsed.image_param,
-    )
+Write = Callable[[str, int, str, Sequence[Whole], Usage], dict[str, Any]]
 
 
-def of_completion(parsed: CompletionRequest) -> Prompted:
-    """Return a completion as the scheduler needs it.
-
-    A text goes through the chat template as one user message, as clients of the predecessor
-    expect (docs/design/0006-completions.md); token ids are taken as they are.
-    """
-    prompts = tuple(
-        Chat(({"role": "user", "content": prompt.text},)) if isinstance(prompt, Text) else prompt
-        for prompt in parsed.prompts
-    )
-    texts = [prompt.text if isinstance(prompt, Text) else "" for prompt in parsed.prompts]
-    return Prompted(
-        request=parsed,
-        prompts=prompts,
-        prompt_bytes=tuple(
-            len(prompt.text.encode()) if isinstance(prompt, Text) else 4 * len(prompt.ids)
-            for prompt in parsed.prompts
-        ),
-        text="\n".join(texts),
-    )
-
-
-async def _whole(exchange: Exchange) -> list[Whole]:
+async def _whole(exchange: Exchange, write: Write, answer_id: str) -> Response:
+    """Wait for all answers and return them as *write* writes them."""
     asked = exchange.prompted.request.logprobs is not None
-    return [
+    answers = [
         whole(pieces, exchange.finished[index].reason, logprobs=asked)
         for index, pieces in enumerate(await exchange.collect())
     ]
+    body = write(answer_id, _now(), exchange.model, answers, exchange.usage)
+    return json_response(body, headers=exchange.headers())
 
 
 def _chat_frames(parsed: ChatRequest, model: str) -> Frames:
@@ -169,17 +135,6 @@ def _completion_frames(parsed: CompletionRequest, model: str) -> Frames:
     return TextChunkEncoder(
         new_completion_id(), _now(), model, parsed.include_usage, choices=choices
     )
-
-
-def refuse_swarm(meta: MetaModel | None, spec: str | None) -> None:
-    """Raise BadRequest where a swarm is named and one model is needed."""
-    if meta is not None:
-        raise BadRequest(
-            f"{spec!r} asks several models at once, which only a chat can do; "
-            "name one model or a role.",
-            code="unsupported_model",
-            param="model",
-        )
 
 
 async def _states(gateway: Gateway) -> dict[str, str]:

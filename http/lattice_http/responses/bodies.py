@@ -20,9 +20,10 @@ from lattice_http.openai.bodies import (
     unsupported,
     wrong,
 )
-from lattice_http.openai.chat import ChatRequest, Effort
+from lattice_http.openai.chat import ChatRequest
 from lattice_http.openai.grammars import schema_grammar
 from lattice_http.openai.request import MAX_MODEL_CHARS, TokenLimit
+from lattice_http.openai.template_options import Effort
 from lattice_http.openai.tools import (
     MAX_TOOLS,
     MAX_TOOLS_BYTES,

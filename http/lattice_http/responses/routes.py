@@ -16,8 +16,8 @@ from lattice_http.exchange import Exchange
 from lattice_http.gateway import Gateway
 from lattice_http.json_bytes import encode
 from lattice_http.openai.bodies import unsupported, wrong
-from lattice_http.openai.routes import of_chat, refuse_swarm
-from lattice_http.swarm.registry import Swarms
+from lattice_http.openai.chat import of_chat
+from lattice_http.swarm.registry import Swarms, refuse_swarm
 
 from .answers import Answer, ResponseFrames, new_response_id
 from .bodies import Draft, ResponsesRequest, complete, parse_responses

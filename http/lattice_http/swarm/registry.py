@@ -9,7 +9,7 @@ import attrs
 import structlog
 
 from lattice_actors.capability.spec import MetaModel, meta_model
-from lattice_actors.errors import NotFound, Unavailable
+from lattice_actors.errors import BadRequest, NotFound, Unavailable
 from lattice_http.gateway import Gateway
 
 log = structlog.get_logger(__name__)
@@ -57,3 +57,14 @@ class Swarms:
             self._warned.add(meta.canonical)
             log.warning("deprecated model", model=spec, use=meta.canonical)
         return meta
+
+
+def refuse_swarm(meta: MetaModel | None, spec: str | None) -> None:
+    """Raise BadRequest where a swarm is named and one model is needed."""
+    if meta is not None:
+        raise BadRequest(
+            f"{spec!r} asks several models at once, which only a chat can do; "
+            "name one model or a role.",
+            code="unsupported_model",
+            param="model",
+        )
