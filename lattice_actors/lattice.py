@@ -35,9 +35,11 @@ from .admission.verdicts import Limits, QueueView
 from .capability.profiles import Profiles
 from .capability.question import Ask, NoRoute, Route, Rules
 from .capability.resolver import resolve
-from .catalog import catalog as catalog_actor
-from .catalog.catalog import CatalogActor, CatalogHandle, CatalogMemory, Runtime, World
+from .catalog import handle as catalog_handle
+from .catalog.catalog import CatalogActor, CatalogMemory
 from .catalog.entry import ModelEntry, Snapshot
+from .catalog.handle import CatalogHandle
+from .catalog.world import Runtime, World
 from .mailbox import Mailbox
 from .metrics import metrics as metrics_actor
 from .metrics import others as others_view
@@ -157,7 +159,7 @@ async def open_lattice(
         spend = Spend(cloud.prices, cloud.cap_micros)
         servers.append(cloud.server.name)
         memory.remote[cloud.server.name] = cloud.entries()  # known: nobody has to be asked
-    catalog_box = Mailbox[catalog_actor.Message]("catalog", MOST_UNREAD)
+    catalog_box = Mailbox[catalog_handle.Message]("catalog", MOST_UNREAD)
     evictor_box = Mailbox[evictor_handle.Message]("evictor", MOST_UNREAD)
     admission_box = Mailbox[AdmissionMessage]("admission", MOST_UNREAD)
     evictor, admission = EvictorHandle(evictor_box), AdmissionHandle(admission_box)

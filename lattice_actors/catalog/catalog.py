@@ -8,7 +8,7 @@ nobody sees a catalog that is only empty because it is young.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeAlias, TypeVar, assert_never
+from typing import assert_never
 
 import attrs
 import structlog
@@ -17,151 +17,15 @@ import trio
 from lattice_actors.capability.preference import Preferences
 from lattice_actors.capability.profiles import Profile, Profiles
 from lattice_actors.capability.question import Ask, Rules
-from lattice_actors.errors import ActorRestarted, MailboxFull, Unavailable
-from lattice_actors.mailbox import Mailbox, Reply
+from lattice_actors.errors import MailboxFull, Unavailable
+from lattice_actors.mailbox import Mailbox
 
 from .entry import Kind, ModelEntry, Snapshot
+from .handle import Look, Message, Offered, Remember, Rescan, Scanned, SetDefault, SetPresets
 from .stickiness import Stickiness
-from .world import Diff, Runtime, World, difference, merged
-
-M = TypeVar("M", bound="Look | Rescan | SetDefault | SetPresets")
-T = TypeVar("T")
-
-__all__ = [
-    "CatalogActor",
-    "CatalogHandle",
-    "CatalogMemory",
-    "Diff",
-    "Message",
-    "Runtime",
-    "World",
-]
+from .world import Runtime, World, difference, merged
 
 log = structlog.get_logger(__name__)
-
-
-# --- messages ---------------------------------------------------------------------------------
-
-
-@attrs.frozen(eq=False)
-class Look:
-    """Ask for the world, with the model of the conversation *key* where there is one."""
-
-    key: str | None = None
-    reply: Reply[World] = attrs.field(init=False, factory=Reply[World])
-
-
-@attrs.frozen(eq=False)
-class Rescan:
-    """Ask for a scan that begins after this message."""
-
-    reply: Reply[Diff] = attrs.field(init=False, factory=Reply[Diff])
-
-
-@attrs.frozen(eq=False)
-class SetDefault:
-    """Ask to change the runtime default; the answer is the model it means now."""
-
-    model: str | None
-    reply: Reply[str | None] = attrs.field(init=False, factory=Reply[str | None])
-
-
-@attrs.frozen(eq=False)
-class SetPresets:
-    """Ask to replace the swarm presets; the answer has them."""
-
-    presets: Mapping[str, tuple[str, ...]]
-    reply: Reply[Mapping[str, tuple[str, ...]]] = attrs.field(
-        init=False, factory=Reply[Mapping[str, "tuple[str, ...]"]]
-    )
-
-
-@attrs.frozen
-class Remember:
-    """Tell that *model* answers the conversation *key*."""
-
-    key: str
-    model: str
-
-
-@attrs.frozen
-class Scanned:
-    """A scan tells its own actor how it ended."""
-
-    result: Snapshot | Exception
-
-
-@attrs.frozen
-class Offered:
-    """An upstream tells what it has; () where it could not be asked yet."""
-
-    upstream: str
-    models: tuple[ModelEntry, ...]
-
-
-Message: TypeAlias = Look | Rescan | SetDefault | SetPresets | Remember | Scanned | Offered
-
-
-@attrs.frozen
-class CatalogHandle:
-    """What the rest of the program holds of the catalog.
-
-    All asks may be repeated, so a restart of the actor is not noticed; what is left is
-    `MailboxFull` and `ActorStopped`.
-    """
-
-    _mailbox: Mailbox[Message]
-
-    async def snapshot(self) -> Snapshot:
-        """Return the inventory; waits for the first scan."""
-        return (await self.world()).snapshot
-
-    async def world(self, conversation: str | None = None) -> World:
-        """Return what the resolver needs; waits for the first scan.
-
-        *conversation* is `ConversationKeys.look_up` of the request.
-        """
-        return await self._repeat(lambda: Look(conversation), lambda look: look.reply)
-
-    async def rescan(self) -> Diff:
-        """Look again, and return what changed.
-
-        Raises:
-            Unavailable: the folder could not be scanned; the inventory stays as it was.
-        """
-        return await self._repeat(Rescan, lambda rescan: rescan.reply)
-
-    async def set_default(self, model: str | None) -> str | None:
-        """Set (or with None or blank text clear) the default; return the model it means now.
-
-        A default that means no model yet is kept: it counts from the scan that finds one.
-        """
-        return await self._repeat(lambda: SetDefault(model), lambda message: message.reply)
-
-    async def set_presets(
-        self, presets: Mapping[str, tuple[str, ...]]
-    ) -> Mapping[str, tuple[str, ...]]:
-        """Replace what the names "preset:<name>" of swarms stand for; return it."""
-        return await self._repeat(lambda: SetPresets(presets), lambda message: message.reply)
-
-    def remember(self, conversation: str, model: str) -> None:
-        """Note that *model* answers; *conversation* is `ConversationKeys.remember`."""
-        self._mailbox.tell(Remember(conversation, model))
-
-    def offered(self, upstream: str, models: tuple[ModelEntry, ...]) -> None:
-        """Note what *upstream* has now; instead of what it had."""
-        self._mailbox.tell(Offered(upstream, models))
-
-    async def _repeat(self, message: Callable[[], M], reply: Callable[[M], Reply[T]]) -> T:
-        while True:
-            asked = message()
-            try:
-                return await self._mailbox.ask(asked, reply(asked))
-            except ActorRestarted:  # bounded: the supervisor gives up, and that is ActorStopped
-                continue
-
-
-# --- the actor --------------------------------------------------------------------------------
 
 
 @attrs.define

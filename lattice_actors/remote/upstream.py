@@ -18,8 +18,8 @@ import trio
 from lattice_actors.admission.handle import AdmissionHandle
 from lattice_actors.admission.ticket import Ticket
 from lattice_actors.admission.verdicts import Capacity
-from lattice_actors.catalog.catalog import CatalogHandle
 from lattice_actors.catalog.entry import ModelEntry
+from lattice_actors.catalog.handle import CatalogHandle
 from lattice_actors.errors import UpstreamFailed
 from lattice_actors.mailbox import Mailbox
 

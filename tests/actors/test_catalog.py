@@ -10,15 +10,10 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from lattice_actors.capability.question import Rules
 from lattice_actors.capability.resolver import Ask, Route, resolve
-from lattice_actors.catalog.catalog import (
-    CatalogActor,
-    CatalogHandle,
-    CatalogMemory,
-    Diff,
-    Message,
-    Runtime,
-)
+from lattice_actors.catalog.catalog import CatalogActor, CatalogMemory
 from lattice_actors.catalog.entry import Kind, ModelEntry, Snapshot
+from lattice_actors.catalog.handle import CatalogHandle, Message
+from lattice_actors.catalog.world import Diff, Runtime
 from lattice_actors.errors import ActorStopped, MailboxFull, Unavailable
 from lattice_actors.mailbox import Mailbox
 from lattice_actors.supervisor import Supervisor, open_supervisor
