@@ -115,11 +115,7 @@ class Residency:
     def unwant(self, model: str, now: float) -> list[Action]:
         """Nobody waits for *model* any more, and its swap has not begun."""
         self._wants.pop(model, None)
-        for victim in self._asked.pop(model, ()):
-            resident = self._residents.get(victim)
-            if resident is not None and resident.stage is Stage.GIVING_WAY:
-                resident.stage = Stage.READY
-                self._wants.pop(victim, None)  # it was wanted back after its turn: it stays
+        self._spare(model)
         return self._serve(now)
 
     def loaded(self, model: str, actual_bytes: int, now: float) -> list[Action]:
@@ -250,7 +246,7 @@ class Residency:
                 continue  # its old process is on the way out
             if self._fits(needs + kept_bytes, 1 + kept_models):
                 del self._wants[model]
-                self._asked.pop(model, None)
+                self._spare(model)  # room may have come from elsewhere
                 self._residents[model] = _Resident(needs, now)
                 actions.append(Load(model))
                 continue
@@ -263,6 +259,14 @@ class Residency:
             kept_bytes += max(0, needs - sum(coming))
             kept_models += 0 if coming else 1
         return actions
+
+    def _spare(self, model: str) -> None:
+        """Nobody has to give way for *model* any more. One that admission has emptied goes on."""
+        for victim in self._asked.pop(model, ()):
+            resident = self._residents.get(victim)
+            if resident is not None and resident.stage is Stage.GIVING_WAY:
+                resident.stage = Stage.READY
+                self._wants.pop(victim, None)  # it was wanted back after its turn: it stays
 
     def _ask_again(self, model: str) -> list[Action]:
         waiting_for = tuple(

@@ -251,3 +251,17 @@ def test_who_stands_behind_a_model_that_never_fits_is_asked_for_room() -> None:
 
     assert isinstance(refusal, CannotFit)
     assert asked == MakeRoom("b", ("c",))
+
+
+def test_who_was_to_give_way_stays_when_room_came_from_elsewhere() -> None:
+    policy = Residency(0, max_models=2)
+    for model in "ab":
+        policy.want(model, 1, 0.0)
+        policy.loaded(model, 1, 0.0)
+    assert policy.want("c", 1, 1.0) == [MakeRoom("c", ("a",))]
+
+    assert policy.gone("b", 2.0) == [Load("c")]
+
+    assert policy.stage("a") is Stage.READY
+    policy.loaded("c", 1, 3.0)
+    assert policy.want("b", 1, 4.0) == [MakeRoom("b", ("a",))]
