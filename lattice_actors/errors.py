@@ -57,7 +57,7 @@ class ModelNotFound(NotFound):
 
 @attrs.frozen
 class QueueFacts:
-    """What a refused caller is told about the queue it met (contract 3.1)."""
+    """What a refused caller is told about the queue it met, as Local Lattice does."""
 
     model: str
     queued_for_model: int
@@ -92,7 +92,7 @@ class MailboxFull(Busy):
 
 
 class QueueRefused(Busy):
-    """Admission turned the request away. `code` is one of the contract's four types:
+    """Admission turned the request away. `code` is one of the four types of Local Lattice:
 
     ``queue_overloaded_model``, ``queue_overloaded_total``, ``queue_timeout``,
     ``deadline_exceeded``.

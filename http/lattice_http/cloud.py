@@ -81,7 +81,7 @@ def unheard(backend: str, request: ModelRequest) -> tuple[str, ...]:
 
 
 def cloud_facts(lattice: Lattice, settings: Settings) -> dict[str, Any]:
-    """Return the keys of ``/healthz`` (contract 2.8)."""
+    """Return the keys of ``/healthz``."""
     return {
         "anthropic_enabled": lattice.cloud is not None,
         "anthropic_model": settings.anthropic_model,

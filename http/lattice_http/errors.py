@@ -61,7 +61,7 @@ def family(error: BaseException) -> tuple[int, str]:
     for base in type(error).__mro__:
         if base in FAMILIES:
             status, kind = FAMILIES[base]
-            # The contract's four kinds of refusal are the type themselves.
+            # The four kinds of refusal that clients know are the type themselves.
             return status, error.code if isinstance(error, QueueRefused) else kind
     return INTERNAL
 
@@ -197,5 +197,5 @@ def _object(message: str, kind: str, param: str | None, code: str) -> dict[str, 
 
 
 def _plain(number: float) -> float | int:
-    """Write 1.0 as 1, as clients of the contract know it."""
+    """Write 1.0 as 1, as clients know it."""
     return int(number) if number.is_integer() else number

@@ -12,7 +12,7 @@ from lattice_actors.generation import Prefill
 MOST_CACHE_ITEMS = 16  # of X-Lattice-Cache, for a request of many prompts
 MAX_VALUE_CHARS = 512  # proxies cap all headers together at 8 KiB or less
 
-ROUTED_TO = {"lmstudio": "local"}  # contract 2.2
+ROUTED_TO = {"lmstudio": "local"}  # its name in Local Lattice
 
 # Everything printable in ASCII but "%", so that `urllib.parse.unquote` gives the text back.
 _SAFE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
@@ -98,7 +98,7 @@ class Timing:
 
 
 def timing_headers(timing: Timing) -> list[tuple[str, str]]:
-    """Return the contract's headers, their old names where not zero, and ``Server-Timing``."""
+    """Return the headers of times, their old names where not zero, and ``Server-Timing``."""
     ms = _milliseconds(timing)
     headers = [
         ("X-Lattice-Resolve-Ms", str(ms["resolve"])),

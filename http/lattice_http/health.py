@@ -68,7 +68,7 @@ async def _not_ready(gateway: Gateway) -> str | None:
 
 
 def _lm_studio(lattice: Lattice, settings: Settings) -> dict[str, Any]:
-    """The keys of LM Studio (contract 2.8), where there is one."""
+    """The keys of LM Studio, where there is one."""
     studio = next((one for one in lattice.upstreams.views() if one.kind == "lmstudio"), None)
     if studio is None:
         return {}
@@ -86,7 +86,7 @@ def _lm_studio(lattice: Lattice, settings: Settings) -> dict[str, Any]:
 
 
 async def _details(gateway: Gateway) -> dict[str, Any]:
-    """The body of contract 2.8, without absolute paths."""
+    """The body that clients of Local Lattice know, without absolute paths."""
     settings, lattice = gateway.settings, gateway.lattice
     world = await lattice.catalog.world()
     residents = await lattice.evictor.view()

@@ -56,7 +56,7 @@ def is_own_name(host: str) -> bool:
 
 
 def check_bind(host: str, api_key: str | None, allow_public_no_auth: bool) -> str | None:
-    """Why the server must not listen on *host*, or None when it may (contract, part 6).
+    """Why the server must not listen on *host*, or None when it may.
 
     The command line prints the reason and exits with 2.
     """

@@ -13,7 +13,7 @@ from .spec import Cloud, Plain, Role
 from .words import contains, fold
 
 SPEC_SHOWN = 200  # characters of a spec that are repeated to the caller
-STRICT = "STRICT_LOADED_MODELS"  # contract 8: the word in an error
+STRICT = "STRICT_LOADED_MODELS"  # the word in an error, as in Local Lattice
 _COMPARED = 64  # characters of a spec that are compared with ids to find the nearest
 
 

@@ -1,6 +1,6 @@
 """Did it die of memory? From what a process says, and from what the kernel counted.
 
-The words are those of the contract (3.5), without a bare "killed": a connection may be killed
+The words are those of Local Lattice, without a bare "killed": a connection may be killed
 by its peer. A kill without words is the kernel's if its own counter grew meanwhile, else
 somebody's: an operator's `kill -9` must not shrink the memory budget.
 """

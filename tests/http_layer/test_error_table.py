@@ -102,7 +102,7 @@ def test_a_bad_request_names_its_field() -> None:
     }
 
 
-def test_a_refusal_by_admission_says_all_that_the_contract_promises() -> None:
+def test_a_refusal_by_admission_says_all_that_clients_expect() -> None:
     error = QueueRefused("full", code="queue_overloaded_model", retry_after_s=2.1, queue=FACTS)
 
     status, headers, body = answer(error)

@@ -35,7 +35,7 @@ class Headers(Protocol):
 
 
 class QueueBody(msgspec.Struct, frozen=True):
-    """The ``queue`` object of a body (contract 3.1). Integers may be strings."""
+    """The ``queue`` object of a body. Integers may be strings."""
 
     priority: int | str | None = None
     max_queue_wait_ms: int | str | None = None

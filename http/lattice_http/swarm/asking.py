@@ -237,7 +237,7 @@ class SwarmParser:
         return min(bounds, default=None)
 
     def _timeout_s(self, sent: float | None, calls: int) -> float:
-        """Return how long the branches may take together, seconds (contract 4.1)."""
+        """Return how long the branches may take together, seconds."""
         if sent is not None or self.settings.swarm_timeout_s:
             return sent or self.settings.swarm_timeout_s
         return budget_s(self.settings, calls)

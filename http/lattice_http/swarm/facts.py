@@ -17,7 +17,7 @@ _EXAMPLE_AGENTS = 3
 
 
 def swarm_facts(settings: Settings) -> dict[str, Any]:
-    """Return the keys ``swarm_chat_*`` and their like (contract 2.8)."""
+    """Return the keys ``swarm_chat_*`` and their like, as in Local Lattice."""
     return {
         "max_parallel": settings.swarm_parallel or None,
         "swarm_max_branches": settings.swarm_max_branches,
