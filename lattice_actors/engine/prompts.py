@@ -10,13 +10,14 @@ from __future__ import annotations
 import enum
 import math
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 import msgspec
 
+from .context import KEPT_ROLES, Context, Message, Refusal, trimmings
 from .detokenizing import Detokenizer
 from .frames import Gen, Refused
 from .parts import Reading
@@ -26,11 +27,8 @@ from .speech import Speech, SpeechProblem, SpokenTokenizer
 if TYPE_CHECKING:  # it imports mlx
     from .grammar import Compiled
 
-Message = Mapping[str, Any]
-
 PLAIN_NAMES = {"user": "User", "assistant": "Assistant", "tool": "Tool"}
 OURS = ("tokenize", "conversation", "return_dict", "return_tensors", "chat_template")
-KEPT_ROLES = ("system", "developer")  # never trimmed
 MOST_IDS = 200_000  # that are told of one prompt: they go into one report
 TEXT_WORTH_COUNTING = 65_536  # characters; shorter texts are tokenised without a look
 
@@ -76,12 +74,6 @@ class Prepared:
     reading: Reading | None = None  # None: the answer is text and nothing else
 
 
-class _Refusal(Exception):
-    def __init__(self, code: str, text: str, param: str | None) -> None:
-        super().__init__(text)
-        self.code, self.param = code, param
-
-
 @attrs.define
 class PromptMaker:
     """Template and tokenise for one model. Used by one thread."""
@@ -93,7 +85,12 @@ class PromptMaker:
     _speech: Speech = attrs.field(
         init=False, default=attrs.Factory(lambda self: Speech(self.tokenizer), takes_self=True)
     )
+    _context: Context = attrs.field(init=False)
     _longest_token: int | None = attrs.field(init=False, default=None)  # characters
+
+    @_context.default
+    def _that_of_the_model(self) -> Context:
+        return Context(self.context_tokens)
 
     def prepare(self, gen: Gen) -> Prepared | Refused:
         """Return what may enter the batch, or the refusal to send; never raises."""
@@ -101,7 +98,7 @@ class PromptMaker:
             _check_sampling(gen)
             self._check_bias(gen)
             return self._prepare(gen)
-        except _Refusal as refusal:
+        except Refusal as refusal:
             return Refused(gen.rid, refusal.code, str(refusal), refusal.param)
         except SpeechProblem as problem:
             return Refused(gen.rid, "unsupported_parameter", str(problem), problem.param)
@@ -109,7 +106,7 @@ class PromptMaker:
     def _prepare(self, gen: Gen) -> Prepared:
         given = [part for part in (gen.messages, gen.text, gen.tokens) if part is not None]
         if len(given) != 1:
-            raise _Refusal("invalid_prompt", "exactly one kind of prompt must be given", None)
+            raise Refusal("invalid_prompt", "exactly one kind of prompt must be given", None)
         seed = secrets.randbits(64) if gen.seed is None else gen.seed
         if (messages := gen.messages) is not None:
             self._speech.check(gen)
@@ -120,7 +117,7 @@ class PromptMaker:
             reading = self._speech.reading(gen, tokens)
             free_until = self._speech.end_of_reasoning if reading and reading.thinking else ()
             prepared = Prepared(
-                self._shortened(gen, tokens),
+                self._context.shortened(gen, tokens),
                 tokens,
                 seed,
                 trimmed,
@@ -132,36 +129,36 @@ class PromptMaker:
         if gen.count:
             return self._counted(gen, tokens)
         if not tokens:
-            raise _Refusal("empty_prompt", "the prompt has no tokens", "prompt")
-        if len(tokens) > self._room(gen):
-            raise self._too_long(gen, len(tokens), "prompt")
-        return Prepared(self._shortened(gen, tokens), tokens, seed)
+            raise Refusal("empty_prompt", "the prompt has no tokens", "prompt")
+        if len(tokens) > self._context.room(gen):
+            raise self._context.too_long(gen, len(tokens), "prompt")
+        return Prepared(self._context.shortened(gen, tokens), tokens, seed)
 
     @staticmethod
     def _counted(gen: Gen, tokens: list[int]) -> Prepared:
         if gen.count == "ids" and len(tokens) > MOST_IDS:
             text = f"{len(tokens)} tokens are too many to be listed; the most is {MOST_IDS}"
-            raise _Refusal("too_many_tokens", text, None)
+            raise Refusal("too_many_tokens", text, None)
         return Prepared(msgspec.structs.replace(gen, grammar=None), tokens, seed=0)
 
     def _check_bias(self, gen: Gen) -> None:
         for token, bias in gen.logit_bias.items():
             if not 0 <= token < self.vocab:
                 text = f"token {token} is none of the model's; they go from 0 to {self.vocab - 1}"
-                raise _Refusal("invalid_token", text, "logit_bias")
+                raise Refusal("invalid_token", text, "logit_bias")
             if not math.isfinite(bias):
-                raise _Refusal("invalid_value", "a bias must be finite", "logit_bias")
+                raise Refusal("invalid_value", "a bias must be finite", "logit_bias")
 
     # --- the three kinds of prompt -------------------------------------------------------------
 
     def _chat(self, gen: Gen, messages: list[dict[str, Any]]) -> tuple[list[int], int]:
         """Return the ids and how many messages were dropped to make them fit."""
         tokens = self._render(gen, messages, may_refuse_unread=bool(gen.count) or not gen.trim)
-        room = self._room(gen)
+        room = self._context.room(gen)
         if gen.count or len(tokens) <= room:
             return tokens, 0
         if not gen.trim or room < 1:
-            raise self._too_long(gen, len(tokens), "messages")
+            raise self._context.too_long(gen, len(tokens), "messages")
         # The more turns are dropped the shorter it gets, so the fewest are found by halving.
         shorter = trimmings(messages)
         low, high, best = 0, len(shorter), None
@@ -174,24 +171,24 @@ class PromptMaker:
                 low = middle + 1
         if best is None:
             least = shorter[-1] if shorter else messages
-            raise self._too_long(gen, len(self._render(gen, least)), "messages")
+            raise self._context.too_long(gen, len(self._render(gen, least)), "messages")
         return best
 
     def _render(
         self, gen: Gen, messages: Sequence[Message], *, may_refuse_unread: bool = False
     ) -> list[int]:
         if not messages:
-            raise _Refusal("invalid_messages", "there are no messages", "messages")
+            raise Refusal("invalid_messages", "there are no messages", "messages")
         if reserved := [name for name in OURS if name in gen.template_options]:
             text = f"{reserved[0]!r} cannot be chosen by a request"
-            raise _Refusal("invalid_value", text, "chat_template_kwargs")
+            raise Refusal("invalid_value", text, "chat_template_kwargs")
         # A template writes its own special tokens, so nothing is there twice.
         text, special = self._templated(gen, messages), not self.tokenizer.has_chat_template
         if may_refuse_unread:
             self._refuse_if_hopeless(gen, text, "messages")
         tokens = self._encode(text, special)
         if not tokens:
-            raise _Refusal("empty_prompt", "the messages make an empty prompt", "messages")
+            raise Refusal("empty_prompt", "the messages make an empty prompt", "messages")
         return tokens
 
     def _templated(self, gen: Gen, messages: Sequence[Message]) -> str:
@@ -208,7 +205,7 @@ class PromptMaker:
                 problem = problem or error
         reason = " ".join(str(problem).split()) or type(problem).__name__
         text = f"the model's chat template does not take these messages: {reason[:300]}"
-        raise _Refusal("invalid_messages", text, "messages") from problem
+        raise Refusal("invalid_messages", text, "messages") from problem
 
     def _text(self, gen: Gen, text: str) -> list[int]:
         self._refuse_if_hopeless(gen, text, "prompt")
@@ -220,7 +217,7 @@ class PromptMaker:
         for place, token in enumerate(ids):
             if type(token) is not int or not 0 <= token < self.vocab:  # bool is an int, too
                 text = f"token {place} must be a whole number from 0 to {self.vocab - 1}"
-                raise _Refusal("invalid_token", f"{text}, not {repr(token)[:40]}", "prompt")
+                raise Refusal("invalid_token", f"{text}, not {repr(token)[:40]}", "prompt")
             tokens.append(token)
         return tokens
 
@@ -228,9 +225,9 @@ class PromptMaker:
         try:
             tokens = self.tokenizer.encode(text, add_special_tokens=special)
         except Exception as error:  # foreign code; lone surrogates end here
-            raise _Refusal("invalid_prompt", f"cannot be tokenised: {error}", None) from error
+            raise Refusal("invalid_prompt", f"cannot be tokenised: {error}", None) from error
         if tokens and max(tokens) >= self.vocab:  # a token added to the tokenizer, not the model
-            raise _Refusal("invalid_prompt", "holds a token that the model does not have", None)
+            raise Refusal("invalid_prompt", "holds a token that the model does not have", None)
         return list(tokens)
 
     # --- for the prefix cache ------------------------------------------------------------------
@@ -253,38 +250,9 @@ class PromptMaker:
     def _shared(self, tokens: list[int], gen: Gen, messages: Sequence[Message]) -> int:
         try:
             other = self._render(gen, messages)
-        except _Refusal:  # a template that does not take this
+        except Refusal:  # a template that does not take this
             return 0
         return common_prefix(ids_of(tokens), ids_of(other))
-
-    # --- fitting the context -------------------------------------------------------------------
-
-    def _limit(self, gen: Gen) -> int:
-        return min(self.context_tokens, gen.context_tokens or self.context_tokens)
-
-    def _room(self, gen: Gen) -> int:
-        return self._limit(gen) - self._least_answer(gen) - gen.trim_buffer
-
-    @staticmethod
-    def _least_answer(gen: Gen) -> int:
-        return 1 if gen.shorten else gen.max_tokens
-
-    def _shortened(self, gen: Gen, tokens: list[int]) -> Gen:
-        """Return *gen* with no more `max_tokens` than the context leaves, where it allows that."""
-        if not gen.shorten:
-            return gen
-        room = self._limit(gen) - len(tokens) - gen.trim_buffer
-        return msgspec.structs.replace(gen, max_tokens=min(gen.max_tokens, room))
-
-    def _too_long(self, gen: Gen, prompt: int, param: str, least: str = "") -> _Refusal:
-        return _Refusal(
-            "context_length_exceeded",
-            f"the context has {self._limit(gen)} tokens, the request needs {least}"
-            f"{prompt + self._least_answer(gen) + gen.trim_buffer}: {prompt} in the prompt, "
-            f"{self._least_answer(gen)} for the answer (max_tokens), "
-            f"{gen.trim_buffer} kept free",
-            param,
-        )
 
     def _refuse_if_hopeless(self, gen: Gen, text: str, param: str) -> None:
         """Refuse a huge text without tokenising it: others wait for this thread."""
@@ -292,24 +260,8 @@ class PromptMaker:
             return
         if self._longest_token is None:
             self._longest_token = max(map(len, self.tokenizer.get_vocab()), default=1)
-        if (least := len(text) // self._longest_token) > self._room(gen):
-            raise self._too_long(gen, least, param, "at least ")
-
-
-def trimmings(messages: Sequence[Message]) -> list[list[Message]]:
-    """Return ever shorter conversations: the oldest exchange goes first, whole.
-
-    System messages stay, and so does everything from the last user turn on. An exchange is a
-    user turn with all that follows it up to the next, so none begins with an answer.
-    """
-    users = [place for place, message in enumerate(messages) if message.get("role") == "user"]
-    shorter = []
-    for start in users:
-        kept = [m for m in messages[:start] if m.get("role") in KEPT_ROLES]
-        rest = list(messages[start:])
-        if len(kept) + len(rest) < len(messages):
-            shorter.append(kept + rest)
-    return shorter
+        if (least := len(text) // self._longest_token) > self._context.room(gen):
+            raise self._context.too_long(gen, least, param, "at least ")
 
 
 def plain_transcript(messages: Sequence[Message]) -> str:
@@ -334,4 +286,4 @@ def _check_sampling(gen: Gen) -> None:
         ("repetition_penalty", 0 < gen.repetition_penalty < math.inf),
     ):
         if not fine:
-            raise _Refusal("invalid_value", f"{name} is out of range", name)
+            raise Refusal("invalid_value", f"{name} is out of range", name)

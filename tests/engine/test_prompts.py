@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lattice_actors.engine.context import trimmings
 from lattice_actors.engine.frames import Gen, Refused
-from lattice_actors.engine.prompts import Keeps, Prepared, PromptMaker, trimmings
+from lattice_actors.engine.prompts import Keeps, Prepared, PromptMaker
 
 USER = {"role": "user", "content": "hello"}
 CONTEXT = 200
