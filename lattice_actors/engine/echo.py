@@ -21,42 +21,20 @@ import threading
 import time
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import msgspec
 
 from . import frames
 from .echo_script import SCRIPT, Script
+from .echo_stream import Stream, parts_of, words_of
 from .frames import PROTOCOL
 from .outbox import EXIT_GATEWAY_GONE
 from .shell import listen, main
 
-if TYPE_CHECKING:  # it costs a third of the time to start
-    from .parts import AnswerParts
-
 DECODE_STEP_S = 1e-4  # reported when steps take no time: forecasts divide by it
 PREFILL_TOKENS_PER_S = 1e6
 MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024  # the unit of ru_maxrss
-
-
-class Stream(msgspec.Struct):
-    """One answer in the making."""
-
-    gen: frames.Gen
-    prompt: str
-    words: list[str]  # of the last turn, each with the space before it
-    prompt_tokens: int
-    ready_at: float  # monotonic, seconds: prefill is over
-    prefilled: bool = False
-    done: int = 0  # tokens generated
-    ghosts: int = 0  # of these, tokens generated after the reader had the Cancel
-    parts: AnswerParts | None = None  # of a scripted answer
-    reasoning_tokens: int = 0
-
-    def text(self, tokens: int) -> str:
-        """Return the next *tokens* words; the first is "echo:"."""
-        turn = range(self.done - 1, self.done - 1 + tokens)
-        return "".join("echo:" if i < 0 else self.words[i % len(self.words)] for i in turn)
 
 
 class EchoEngine:
@@ -125,7 +103,7 @@ class EchoEngine:
                 self._begin(command)
             case frames.Cancel(rid=rid):
                 if stream := self._live.pop(rid, None):
-                    self._send(self._end(stream, "cancelled"))
+                    self._send(stream.end("cancelled"))
                 self._cancelled.discard(rid)
 
     def _load(self, path: Path) -> None:
@@ -211,7 +189,7 @@ class EchoEngine:
             if stream.done == 0 and self._fault_of(stream):
                 del self._live[rid]
                 continue
-            tokens, reason = self._next(stream)
+            tokens, reason = stream.next(self._script)
             decoded += tokens
             if stream.parts is not None:
                 self._say(stream, tokens, reason, pieces, ends)
@@ -222,7 +200,7 @@ class EchoEngine:
                 stream.ghosts += tokens
             elif reason:
                 del self._live[rid]
-                ends.append(self._end(stream, reason, text, tokens))
+                ends.append(stream.end(reason, text, tokens))
             else:
                 pieces.append(frames.Piece(rid, text, tokens))
         kept = sum(stream.prompt_tokens + stream.done for stream in self._live.values())
@@ -261,7 +239,7 @@ class EchoEngine:
             return
         del self._live[rid]
         reason = "tool_calls" if reason == "stop" and stream.parts.calls else reason
-        end = self._end(stream, reason, said, tokens)
+        end = stream.end(reason, said, tokens)
         ends.append(
             msgspec.structs.replace(
                 end,
@@ -271,42 +249,25 @@ class EchoEngine:
             )
         )
 
-    def _next(self, stream: Stream) -> tuple[int, str]:
-        """Return how many tokens this step adds, and the reason if they are the last."""
-        left, reason = stream.gen.max_tokens - stream.done, "length"
-        if self._script.say:
-            left, reason = min((left, "length"), (len(stream.words) - stream.done, "stop"))
-        elif self._script.cycles:
-            echo = 1 + self._script.cycles * len(stream.words) - stream.done
-            left, reason = min((left, "length"), (echo, "stop"))
-        return min(left, self._script.flood), reason if left <= self._script.flood else ""
-
     def _fault_of(self, stream: Stream) -> bool:
         """Carry out what the script has for this prompt; True: the stream has ended."""
-        script, prompt = self._script, stream.prompt
-        if script.crash_on and script.crash_on in prompt and script.fires(self._path):
+        script = self._script
+
+        def is_due(on: str) -> bool:
+            return bool(on) and on in stream.prompt and script.fires(self._path)
+
+        if is_due(script.crash_on):
             os._exit(9)
-        if script.exit_zero_on and script.exit_zero_on in prompt and script.fires(self._path):
+        if is_due(script.exit_zero_on):
             os._exit(0)
-        if script.hang_on and script.hang_on in prompt and script.fires(self._path):
+        if is_due(script.hang_on):
             threading.Event().wait()
-        if script.garbage_on and script.garbage_on in prompt and script.fires(self._path):
+        if is_due(script.garbage_on):
             self._write(bytes.fromhex(script.garbage))
-        if script.error_on and script.error_on in prompt and script.fires(self._path):
+        if is_due(script.error_on):
             self._send(frames.Err(stream.gen.rid, "scripted", "scripted"))
             return True
         return False
-
-    def _end(self, stream: Stream, reason: str, text: str = "", tokens: int = 0) -> frames.End:
-        return frames.End(
-            stream.gen.rid,
-            reason,
-            stream.prompt_tokens,
-            stream.done,
-            text=text,
-            tokens=tokens,
-            ghost_tokens=stream.ghosts,
-        )
 
     def _send(self, *reports: frames.Report) -> None:
         self._write(b"".join(map(frames.encode, reports)))
@@ -317,21 +278,6 @@ class EchoEngine:
                 self._sock.sendall(data)  # blocks while the gateway does not read: back-pressure
         except OSError:
             os._exit(EXIT_GATEWAY_GONE)
-
-
-def words_of(text: str) -> list[str]:
-    """Cut *text* into tokens of a few letters, so that markers are cut, too."""
-    return [text[start : start + 4] for start in range(0, len(text), 4)]
-
-
-def parts_of(gen: frames.Gen) -> AnswerParts:
-    """Return what reads a scripted answer to *gen*."""
-    from .call_formats import HERMES
-    from .parts import AnswerParts, Reading
-
-    calls = HERMES if gen.tools and gen.tool_choice != "none" else None
-    single = gen.parallel is False or bool(gen.tool_name)
-    return AnswerParts(Reading(("<think>", "</think>"), calls, single=single))
 
 
 if __name__ == "__main__":
