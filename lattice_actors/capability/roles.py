@@ -62,12 +62,14 @@ def find_roles(
     json_text: str | None = None,
     file: Path | None = None,
     directories: Sequence[Path] = (),
+    table: Sequence[tuple[str, tuple[str, ...]]] = (),
 ) -> RoleMap:
     """Return the map of the first usable source, in this order.
 
-    *json_text* (`MODEL_ROLES_JSON`), *file* (`MODEL_ROLES_FILE`), the first of `FILE_NAMES` in
-    each of *directories* (working directory, user configuration directory), `BUILT_IN`. Reads
-    files; never raises for what is in them.
+    *json_text* (`MODEL_ROLES_JSON`), *file* (`MODEL_ROLES_FILE`), *table* (``[roles]`` in
+    `lattice.toml`) upon `BUILT_IN`, the first of `FILE_NAMES` in each of *directories* (working
+    directory, user configuration directory), `BUILT_IN`. Reads files; never raises for what is in
+    them.
     """
     warnings: list[str] = []
     if json_text is not None and json_text.strip():
@@ -76,7 +78,8 @@ def find_roles(
         except ValueError as error:
             warnings.append(f"MODEL_ROLES_JSON: {error}")
     paths = [file] if file is not None else []
-    paths += [folder / name for folder in directories for name in FILE_NAMES]
+    if not table:
+        paths += [folder / name for folder in directories for name in FILE_NAMES]
     for path in paths:
         try:
             return RoleMap(parse_roles(path.read_text("utf-8")), str(path), tuple(warnings))
@@ -85,6 +88,9 @@ def find_roles(
                 warnings.append(f"{path}: no such file")
         except (OSError, ValueError) as error:
             warnings.append(f"{path}: {error}")
+    if table:
+        named = {fold(role): preferences for role, preferences in table}
+        return RoleMap({**BUILT_IN, **named}, "roles", tuple(warnings))
     return RoleMap(BUILT_IN, "built in", tuple(warnings))
 
 

@@ -82,6 +82,10 @@ class Models:
     model_roles_file: Path | None = optional_path(
         "File of roles, as JSON.", aliases=("MODEL_ROLES_FILE",)
     )
+    roles: tuple[tuple[str, tuple[str, ...]], ...] = named_lists(
+        "Roles, each with its models or parts of their names, best first. One that is not named "
+        "keeps its built-in meaning. A file of roles as JSON that is named comes before these.",
+    )
     model_profiles_file: Path | None = optional_path(
         "File of model profiles, as JSON.", aliases=("MODEL_PROFILES_FILE",)
     )

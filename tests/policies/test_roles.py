@@ -115,3 +115,16 @@ def test_each_kind_of_match_implies_the_weaker_one(text: str, name: str) -> None
         assert in_order((text,), name)
     if closeness(text, name) is not None:
         assert contains(text, name)
+
+
+def test_roles_of_the_settings_stand_upon_the_built_in_ones_and_before_files_that_lie_about(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "lattice_roles.json").write_text('{"from": "work"}')
+    table = (("Coder", ("mine",)), ("writer", ("yours",)))
+
+    found = find_roles(directories=(tmp_path,), table=table)
+
+    assert found.roles == {**BUILT_IN, "coder": ("mine",), "writer": ("yours",)}
+    assert find_roles('{"a": "b"}', table=table).roles == {"a": ("b",)}
+    assert find_roles("{", table=table).warnings

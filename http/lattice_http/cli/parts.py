@@ -123,6 +123,7 @@ def rules(settings: Settings) -> Rules:
         settings.model_roles_json,
         settings.model_roles_file,
         (Path.cwd(), configuration_directory(os.environ)),
+        settings.roles,
     )
     for warning in roles.warnings:
         log.warning("roles", problem=warning, used=roles.source)
