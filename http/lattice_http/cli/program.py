@@ -44,6 +44,11 @@ def make_app() -> App:
     app.command(_with_settings(serve), name="serve")
     app.command(_with_settings(config, _JSON, _MARKDOWN), name="config")
     app.command(
+        "lattice_http.cli.init:init",
+        name="init",
+        help="Find models and servers, and write a lattice.toml with upstreams and roles.",
+    )
+    app.command(
         "lattice_http.cli.top:top",
         name="top",
         help="Watch a server: models, queue, running requests, refusals.",

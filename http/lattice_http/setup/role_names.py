@@ -40,9 +40,7 @@ _FAST = re.compile(
     rf"{_BEFORE}(?:mini|small|tiny|nano){_AFTER}|{_BEFORE}phi(?:{_AFTER}|(?=\d))|{_BEFORE}smol"
 )
 # What these names say is not a chat, whatever their server lists them as.
-_NO_CHAT = re.compile(
-    rf"{_BEFORE}(?:whisper|tts|asr|rerank|reranker|bge|embed|embeddings?){_AFTER}"
-)
+_NO_CHAT = re.compile(rf"{_BEFORE}(?:whisper|tts|asr|rerank(?:er)?|bge|embed(?:dings?)?){_AFTER}")
 
 
 @attrs.frozen
