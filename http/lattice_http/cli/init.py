@@ -17,8 +17,8 @@ from rich.text import Text
 from lattice_actors.capability.roles import find_roles
 from lattice_actors.catalog import discovery
 from lattice_actors.engine import builtin
-from lattice_actors.settings import Effective, SettingsError, SettingsFile, read
-from lattice_actors.settings.upstreams import LM_STUDIO, read_url
+from lattice_actors.settings import KEYS, LM_STUDIO, Effective, SettingsError, SettingsFile, read
+from lattice_actors.settings.upstreams import read_url
 from lattice_actors.settings.values import WrongValue
 from lattice_http.setup.looking import USUAL, look
 from lattice_http.setup.proposal import Folder, Known, Proposal, make_proposal
@@ -67,10 +67,13 @@ def init(
 ) -> int:
     """Find models and servers, and write a lattice.toml with upstreams and roles."""
     environ = os.environ
+    flag = "--key-env"
     try:
+        key_env = key_env and str(KEYS["api_key_env"].read(key_env))
+        flag = "--url"
         named = tuple(Address(read_url(one), key_env=key_env) for one in url or ())
     except WrongValue as error:
-        say(f"--url {error}")
+        say(f"{flag} {error}")
         return WRONG_USE
     target = _Target.find(output, environ)
     settings = target.settings(environ)

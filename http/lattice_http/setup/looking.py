@@ -30,14 +30,17 @@ USUAL = (
 
 
 async def look(
-    addresses: Sequence[Address], environ: Mapping[str, str]
+    addresses: Sequence[Address], environ: Mapping[str, str], answer_s: float = ANSWER_S
 ) -> tuple[Server | Nothing, ...]:
-    """Return what is at each of *addresses*, in their order; keys are taken from *environ*."""
+    """Return what is at each of *addresses*, in their order; keys are taken from *environ*.
+
+    Never takes longer than CONNECT_S and twice *answer_s*, and raises for no server.
+    """
     install()
     found: dict[int, Server | Nothing] = {}
 
     async def look_at(number: int, address: Address) -> None:
-        found[number] = await _look(address, environ)
+        found[number] = await _look(address, environ, answer_s)
 
     async with trio.open_nursery() as nursery:
         for number, address in enumerate(addresses):
@@ -45,7 +48,7 @@ async def look(
     return tuple(found[number] for number in range(len(addresses)))
 
 
-async def _look(address: Address, environ: Mapping[str, str]) -> Server | Nothing:
+async def _look(address: Address, environ: Mapping[str, str], answer_s: float) -> Server | Nothing:
     key = environ.get(address.key_env, "").strip() if address.key_env else ""
     if address.key_env and not (key and key.isascii() and key.isprintable()):
         return Nothing(address, f"its key is not in the variable {address.key_env}")
@@ -55,9 +58,9 @@ async def _look(address: Address, environ: Mapping[str, str]) -> Server | Nothin
     answers: dict[str, Answer] = {}
     async with Connection(plan, Ledger(), tls) as connection:
         try:
-            answers[MODELS_PATH] = await _get(connection, MODELS_PATH)
+            answers[MODELS_PATH] = await _get(connection, MODELS_PATH, answer_s)
         except trio.TooSlowError:
-            return Nothing(address, f"did not answer within {ANSWER_S:g} s")
+            return Nothing(address, f"did not answer within {answer_s:g} s")
         except CONNECT_ERRORS as error:
             return Nothing(address, _unreached(error), silent=True)
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
@@ -65,7 +68,7 @@ async def _look(address: Address, environ: Mapping[str, str]) -> Server | Nothin
 
         async def ask(path: str) -> None:
             try:
-                answers[path] = await _get(connection, path)
+                answers[path] = await _get(connection, path, answer_s)
             except (trio.TooSlowError, httpx2.HTTPError, OSError):
                 return  # what it does not say, it is not
 
@@ -76,8 +79,8 @@ async def _look(address: Address, environ: Mapping[str, str]) -> Server | Nothin
     return recognise(address, answers)
 
 
-async def _get(connection: Connection, path: str) -> Answer:
-    with trio.fail_after(ANSWER_S):
+async def _get(connection: Connection, path: str, answer_s: float) -> Answer:
+    with trio.fail_after(answer_s):
         async with connection.send(path, None, "", "models") as reply:
             body = await read_bounded(reply, MAX_LIST_BYTES)
             return Answer(reply.status, body, reply.headers.get("server", ""))
