@@ -48,6 +48,7 @@ def make_app() -> App:
         name="init",
         help="Find models and servers, and write a lattice.toml with upstreams and roles.",
     )
+    app.command(_with_settings(doctor, _JSON, _CLOUD), name="doctor")
     app.command(
         "lattice_http.cli.top:top",
         name="top",
@@ -83,7 +84,18 @@ def config(**values: object) -> int:
     return 0
 
 
+def doctor(**values: object) -> int:
+    """Check machine, settings, models and servers, and say what to do. Takes every flag of serve.
+
+    Exits with 0 when nothing is in the way of serving, with 1 when something is.
+    """
+    from .doctor import run
+
+    return run(values, as_json=bool(values.get("json")), ask_cloud=bool(values.get("cloud")))
+
+
 _JSON = arguments.flag("json", bool, "Write JSON.")
+_CLOUD = arguments.flag("cloud", bool, "Ask the cloud whether it takes key and models.")
 _MARKDOWN = arguments.flag("markdown", bool, "Write the handbook of all settings, as Markdown.")
 
 
