@@ -242,6 +242,21 @@ def test_a_variable_that_goes_before_the_file_is_told_of(
     assert "LATTICE_UPSTREAM is set in the environment and goes before" in capsys.readouterr().err
 
 
+def test_a_variable_that_is_wrong_is_not_blamed_on_the_file(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "lattice.toml").write_text("port = 7\n")
+    monkeypatch.setenv("LATTICE_HOST", "")
+    monkeypatch.setenv("LATTICE_PORT", "x")
+
+    assert main(["init", SEARCH, "--force"]) == 2
+
+    said = capsys.readouterr().err
+    assert "LATTICE_PORT must be" in said
+    assert "keeps nothing" not in said
+    assert (home / "lattice.toml").read_text() == "port = 7\n"
+
+
 def test_the_studio_of_the_environment_is_not_named_twice(
     home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

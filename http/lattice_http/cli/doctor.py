@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 import attrs
 import trio
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from lattice_actors.capability.roles import find_roles
 from lattice_actors.catalog.entry import Kind, Snapshot
@@ -32,13 +27,13 @@ from lattice_http.setup.serving_checks import (
     ModelFacts,
     UpstreamFacts,
 )
-from lattice_http.setup.verdicts import Level, Verdict, problem, stops, warning
+from lattice_http.setup.verdicts import Verdict, problem, stops, warning
 
 from . import arguments, parts
 from .cloud import cloud
-from .terminal import CANNOT_SERVE, version
+from .terminal import CANNOT_SERVE
+from .verdict_table import write_json, write_table
 
-_STYLES = {Level.FINE: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
 _CORRECT = "correct it; lattice-trio config shows where each value is from"
 _Part = TypeVar("_Part")
 
@@ -53,7 +48,7 @@ def run(values: Mapping[str, object], *, as_json: bool, ask_cloud: bool) -> int:
         verdicts = [problem("settings", str(error), _CORRECT), *trio.run(_examine_machine)]
     else:
         verdicts = _examine(effective, file, ask_cloud=ask_cloud)
-    (_write_json if as_json else _write_table)(verdicts)
+    (write_json if as_json else write_table)(verdicts)
     return CANNOT_SERVE if stops(verdicts) else 0
 
 
@@ -219,32 +214,3 @@ def _roles(settings: Settings) -> Iterator[Verdict]:
     )
     for said in found.warnings:
         yield warning("roles", said, f"correct it; until then they are those of: {found.source}")
-
-
-def _write_json(verdicts: Sequence[Verdict]) -> None:
-    checks = [
-        {"check": one.check, "level": one.level.value, "found": one.found, "remedy": one.remedy}
-        for one in verdicts
-    ]
-    content = {"ok": not stops(verdicts), "version": version(), "checks": checks}
-    sys.stdout.write(json.dumps(content, indent=2) + "\n")
-
-
-def _write_table(verdicts: Sequence[Verdict]) -> None:
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for column in ("level", "check"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("found", overflow="fold")
-    for one in verdicts:
-        said = Text(one.found)
-        if one.remedy:
-            said.append(f"\n→ {one.remedy}", style="dim")
-        table.add_row(Text(one.level.value, _STYLES[one.level]), one.check, said)
-    console = Console(highlight=False)
-    console.print(table)
-    problems = sum(one.level is Level.PROBLEM for one in verdicts)
-    warnings = sum(one.level is Level.WARNING for one in verdicts)
-    if problems:
-        console.print(f"\n{problems} in the way of serving, {warnings} to look at")
-    else:
-        console.print(f"\nnothing is in the way of serving, {warnings} to look at")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +16,7 @@ from rich.text import Text
 from lattice_actors.capability.roles import find_roles
 from lattice_actors.catalog import discovery
 from lattice_actors.engine import builtin
-from lattice_actors.settings import KEYS, LM_STUDIO, Effective, SettingsError, SettingsFile, read
+from lattice_actors.settings import KEYS, LM_STUDIO, Effective
 from lattice_actors.settings.upstreams import read_url
 from lattice_actors.settings.values import WrongValue
 from lattice_http.setup.looking import USUAL, look
@@ -26,7 +25,8 @@ from lattice_http.setup.servers import Address, Server, place_of
 from lattice_http.setup.telling import diff_lines, found_lines, next_steps, nothing_steps
 from lattice_http.setup.writing import CannotAdd, added, fresh
 
-from .arguments import FILE_NAME, configuration_directory, find_file
+from .arguments import configuration_directory
+from .target import Target
 from .terminal import NOT_DONE, WRONG_USE, say
 
 _STYLES = {"+": "green", "-": "red", "@": "cyan"}
@@ -75,7 +75,7 @@ def init(
     except WrongValue as error:
         say(f"{flag} {error}")
         return WRONG_USE
-    target = _Target.find(output, environ)
+    target = Target.find(output, environ)
     settings = target.settings(environ)
     folders = tuple(_folders(model_root or (), settings, search=not no_search))
     addresses = _addresses(named, settings, search=not no_search)
@@ -91,50 +91,8 @@ def init(
     ):
         _print(nothing_steps(builtin.INSTALL))
         return NOT_DONE
-    return _write(target, proposal, home, environ, dry_run=dry_run, force=force)
-
-
-@attrs.frozen
-class _Target:
-    """The file to be written: what is in it now, and whether `serve` would find it."""
-
-    path: Path
-    text: str | None
-    found: bool
-
-    @classmethod
-    def find(cls, output: Path | None, environ: Mapping[str, str]) -> _Target:
-        """Return the file.
-
-        Raises:
-            SettingsError: it is there and cannot be read.
-        """
-        if output is None:
-            there = find_file(None, environ)
-            return (
-                cls(Path(FILE_NAME), None, True)
-                if there is None
-                else cls(there.path, there.text, True)
-            )
-        path = output.expanduser()
-        usual = (Path(FILE_NAME), configuration_directory(environ) / FILE_NAME)
-        text = None
-        if path.exists():
-            there = find_file(str(path), environ)
-            text = there.text if there is not None else None
-        return cls(path, text, path.absolute() in [one.absolute() for one in usual])
-
-    def settings(self, environ: Mapping[str, str]) -> Effective | None:
-        """Return what it says; None where that cannot be used, so that nothing of it is kept."""
-        try:
-            return self.read(self.text or "", environ)
-        except SettingsError as error:
-            say(f"warning: {error}; the proposal keeps nothing of the file")
-            return None
-
-    def read(self, text: str, environ: Mapping[str, str]) -> Effective:
-        """Return the settings with *text* as the file."""
-        return read({}, environ, SettingsFile(self.path, text))
+    keep = target.text is not None and settings is not None
+    return _write(target, proposal, home, environ, keep=keep, dry_run=dry_run, force=force)
 
 
 def _folders(
@@ -189,16 +147,16 @@ def _known(effective: Effective | None, named: Sequence[Path]) -> Known:
 
 
 def _write(
-    target: _Target,
+    target: Target,
     proposal: Proposal,
     home: Path,
     environ: Mapping[str, str],
     *,
+    keep: bool,
     dry_run: bool,
     force: bool,
 ) -> int:
-    """Show the difference, and write the file where that is allowed."""
-    keep = target.text is not None and target.settings(environ) is not None
+    """Show the difference, and write the file where that is allowed. *keep* what stands in it."""
     try:
         text = added(target.text or "", proposal, home) if keep else fresh(proposal, home)
         effective = target.read(text, environ)  # what is written is always accepted
@@ -218,33 +176,17 @@ def _write(
         say(f"{target.path} is there already; --force makes the change")
         return NOT_DONE
     try:
-        _put(target, text)
+        target.put(text)
     except OSError as error:
         say(f"cannot write {target.path}: {error.strerror or error}")
         return NOT_DONE
     say(f"wrote {target.path}")
-    file = None if target.found else target.path
+    file = None if target.is_found(environ) else target.path
     _print(next_steps(file, effective.settings.host, effective.settings.port))
     return 0
 
 
-def _put(target: _Target, text: str) -> None:
-    """Write the file whole or not at all. One that came to be meanwhile is not overwritten."""
-    if target.text is None:
-        with target.path.open("x", encoding="utf-8") as file:
-            file.write(text)
-        return
-    real = target.path.resolve()  # a link stays a link
-    draft = real.with_name(f".{real.name}.{os.getpid()}")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        shutil.copymode(real, draft)
-        draft.replace(real)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _overruled(effective: Effective, text: str, target: _Target) -> Iterable[str]:
+def _overruled(effective: Effective, text: str, target: Target) -> Iterable[str]:
     """Say what of the file has no effect, since a variable goes before it."""
     for name in ("model_root", "upstream", "roles"):
         origin = effective.origins[name]
