@@ -11,7 +11,7 @@ import attrs
 
 from lattice_actors.settings import Effective, SettingsError, SettingsFile, read
 
-from .arguments import FILE_NAME, configuration_directory, find_file
+from .arguments import FILE_NAME, find_file
 from .terminal import say
 
 
