@@ -65,14 +65,25 @@ VLLM: Answers = {"/v1/models": listed("org/qwen3-32b", owned_by="vllm")}
 
 
 @contextmanager
-def stand_in(answers: Answers, says_it_is: str = "", status: int = 200) -> Iterator[str]:
-    """Run a server with these *answers*, and a chat; yield its address."""
+def stand_in(
+    answers: Answers,
+    says_it_is: str = "",
+    status: int = 200,
+    heard: list[tuple[str, str]] | None = None,
+) -> Iterator[str]:
+    """Run a server with these *answers*, and a chat; yield its address.
+
+    Paths that were asked for, and the keys that came along, are added to *heard*.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def version_string(self) -> str:
             return says_it_is or "BaseHTTP/0.6 Python/3.11"
 
         def do_GET(self) -> None:
+            if heard is not None:
+                key = self.headers.get("Authorization") or self.headers.get("X-Api-Key") or ""
+                heard.append((self.path, key))
             known = answers.get(self.path, answers.get(""))
             text = known if isinstance(known, str) else json.dumps(known)
             self._send(404 if known is None else status, text, "application/json")
