@@ -53,7 +53,7 @@ def test_all_is_well_where_a_server_has_models(capsys: pytest.CaptureFixture[str
         code, report, _ = doctor(capsys, "--lm-studio-url", url, "--prefer-loaded-models", "1")
 
     assert code == 0
-    assert report["upstream lmstudio"][0]["found"] == f"{url}: 3 models, 2 for chats, 1 loaded"
+    assert report["upstream lmstudio"][0]["found"] == f"{url}: models: 3, for chats: 2, loaded: 1"
     assert report["answers"][0]["level"] == "fine"
     assert report["port"][0]["level"] == "fine"
     assert report["cloud"][0]["found"] == "off: neither key nor model"

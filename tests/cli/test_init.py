@@ -287,11 +287,13 @@ def test_a_server_starts_with_what_was_written_and_answers_by_role(home: Path) -
         served = serving.start("--config", str(home / "lattice.toml"), HOME=str(home))
         try:
             served.wait_until_listening()
-            answer = served.chat(model="role:default", stream=False)
+            loaded, asleep = (served.chat(model=f"role:{role}") for role in ("default", "coder"))
 
-            assert answer.status_code == 200, answer.text
-            assert answer.headers["x-model-routed-to"] == "local/mistral-nemo"
-            assert answer.json()["choices"][0]["message"]["content"] == "hi there"
+            assert loaded.status_code == 200, loaded.text
+            assert loaded.headers["x-model-routed-to"] == "local/mistral-nemo"
+            assert loaded.json()["choices"][0]["message"]["content"] == "hi there"
+            # LM Studio has it, but not in memory.
+            assert asleep.headers["x-model-routed-to"] == "local/qwen2.5-coder-7b-instruct"
         finally:
             served.stop()
             served.client.close()

@@ -229,8 +229,8 @@ UPSTREAM = UpstreamFacts("gpu", "http://gpu:1", models=3, chats=2)
 @pytest.mark.parametrize(
     ("change", "level", "said"),
     [
-        ({}, FINE, "3 models, 2 for chats"),
-        ({"loaded": 1}, FINE, "1 loaded"),
+        ({}, FINE, "models: 3, for chats: 2"),
+        ({"loaded": 1}, FINE, "loaded: 1"),
         ({"models": 0, "chats": 0}, WARNING, "load or pull one"),
         ({"itself": True}, WARNING, "this server itself"),
         ({"fault": "x", "code": "upstream_unreachable"}, WARNING, "start it"),

@@ -27,7 +27,8 @@ from lattice_http.setup.writing import CannotAdd, added, fresh
 
 from .arguments import configuration_directory
 from .target import Target
-from .terminal import NOT_DONE, WRONG_USE, say
+from .terminal import CANNOT_SERVE as FAILED
+from .terminal import WRONG_USE, say
 
 _STYLES = {"+": "green", "-": "red", "@": "cyan"}
 
@@ -90,7 +91,7 @@ def init(
         proposal.builtin or any(folder.found.models for folder in folders)
     ):
         _print(nothing_steps(builtin.INSTALL))
-        return NOT_DONE
+        return FAILED
     keep = target.text is not None and settings is not None
     return _write(target, proposal, home, environ, keep=keep, dry_run=dry_run, force=force)
 
@@ -162,7 +163,7 @@ def _write(
         effective = target.read(text, environ)  # what is written is always accepted
     except CannotAdd as error:
         say(f"{target.path}: {error}; --output FILE writes the proposal elsewhere")
-        return NOT_DONE
+        return FAILED
     for note in (*proposal.notes, *_overruled(effective, text, target)):
         say(f"note: {note}")
     if text == target.text:
@@ -174,12 +175,12 @@ def _write(
         return 0
     if target.text is not None and not force:
         say(f"{target.path} is there already; --force makes the change")
-        return NOT_DONE
+        return FAILED
     try:
         target.put(text)
     except OSError as error:
         say(f"cannot write {target.path}: {error.strerror or error}")
-        return NOT_DONE
+        return FAILED
     say(f"wrote {target.path}")
     file = None if target.is_found(environ) else target.path
     _print(next_steps(file, effective.settings.host, effective.settings.port))

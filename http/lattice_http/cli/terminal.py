@@ -8,7 +8,6 @@ import sys
 NAME = "lattice-trio"
 
 CANNOT_SERVE = 1  # the address is taken
-NOT_DONE = 1  # there was nothing to do it with, or it would have cost something that is there
 WRONG_USE = 2  # what was written on the command line or in the settings is wrong
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 

@@ -132,6 +132,7 @@ def _said(name: str, server: Server) -> dict[str, object]:
         said["api_key_env"] = server.address.key_env
     if server.family is Family.LM_STUDIO:
         said["kind"] = "lmstudio"
+        said["policy"] = "prefer"  # the roles name models that are not loaded, too
     if not server.listed:
         said["models"] = [model.name for model in server.models]
     if server.family in (Family.LM_STUDIO, Family.OLLAMA):

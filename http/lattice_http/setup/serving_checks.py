@@ -181,8 +181,8 @@ def check_upstream(facts: UpstreamFacts) -> Verdict:
         return warning(check, facts.fault, _mend(facts))
     if not facts.models:
         return warning(check, f"{facts.url} has no model", "load or pull one there")
-    loaded = "" if facts.loaded is None else f", {facts.loaded} loaded"
-    return fine(check, f"{facts.url}: {facts.models} models, {facts.chats} for chats{loaded}")
+    loaded = "" if facts.loaded is None else f", loaded: {facts.loaded}"
+    return fine(check, f"{facts.url}: models: {facts.models}, for chats: {facts.chats}{loaded}")
 
 
 def _mend(facts: UpstreamFacts) -> str:
@@ -226,6 +226,8 @@ def check_answers(
     if cloud.key and cloud.models and not cloud.barred:
         elsewhere += len(cloud.models)
     if (chats and mlx) or elsewhere:
-        return fine("answers", f"{chats if mlx else 0} models here, {elsewhere} elsewhere")
+        return fine(
+            "answers", f"models for chats: {chats if mlx else 0} here, {elsewhere} elsewhere"
+        )
     remedy = "lattice-trio init finds servers and folders, and says how to get a model"
     return problem("answers", "there is no model that could answer", remedy)

@@ -32,6 +32,7 @@ _COMMENTS = {
     "concurrency": "its slots",
     "first_byte_timeout_s": "it may have to load the model first",
     "models": "it lists none",
+    "policy": "strict: only loaded models can be chosen while there are any",
 }
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _MODEL_ROOT_LINE = re.compile(r"^model_root\s*=.*\n?", re.M)
