@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import sys
 from pathlib import Path
@@ -18,13 +19,18 @@ from tests.cli.stand_ins import stand_in
 
 Report = dict[str, list[dict[str, str]]]
 
+PYTHON = sys.executable
 # One copy of OpenBLAS for all tests here: making it takes longer than all the rest.
 CACHE = cache.cache_dir()
 
 
 @pytest.fixture(autouse=True)
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Run in an empty directory that is also the home, with few variables and no built-in model."""
+    """Run in an empty directory that is also the home, with few variables and no built-in model.
+
+    Nothing is multiplied, which would cost each test a second.
+    """
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
     for name in list(os.environ):
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -61,12 +67,17 @@ def test_all_is_well_where_a_server_has_models(capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="MLX on macOS needs no BLAS")
-def test_the_blas_is_the_one_that_mlx_got(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_blas_is_the_one_that_mlx_got(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, without, _ = doctor(capsys)
+    monkeypatch.setattr(sys, "executable", PYTHON)
     _, report, _ = doctor(capsys)
 
     (blas,) = report["blas"]
     assert blas["found"].startswith("openblas, "), blas
     assert blas["level"] == "fine"
+    assert "MLX cannot be used" in without["blas"][0]["found"]
 
 
 def test_what_is_in_the_way_is_told_and_the_exit_code_says_so(
