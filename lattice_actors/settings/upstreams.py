@@ -54,6 +54,7 @@ def read_url(raw: Raw) -> str:
     try:
         parts = urlsplit(text)
         port_fits = parts.port is None or parts.port > 0
+        (parts.hostname or "").encode("idna")  # as a look-up does: a..b is no name at all
     except ValueError:
         port_fits = False
     if not port_fits or parts.scheme not in ("http", "https") or not parts.hostname:

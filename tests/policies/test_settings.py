@@ -424,6 +424,7 @@ def test_all_keys_of_a_table_reach_the_plan() -> None:
         ('[[upstream]]\nname="a"', "has no url"),
         ('[[upstream]]\nurl="http://x"', "has no name"),
         ('[[upstream]]\nname="a"\nurl="x"', "url must be an address"),
+        ('[[upstream]]\nname="a"\nurl="http://a..b:1"', "url must be an address"),  # no name at all
         ('[[upstream]]\nname="a"\nurl="ftp://x"', "url must be an address"),
         ('[[upstream]]\nname="a"\nurl="http://x:99999"', "url must be an address"),
         ('[[upstream]]\nname="a"\nurl="http://k:v@x"', "must not have a key"),

@@ -62,7 +62,7 @@ async def _look(address: Address, environ: Mapping[str, str], answer_s: float) -
         except trio.TooSlowError:
             return Nothing(address, f"did not answer within {answer_s:g} s")
         except CONNECT_ERRORS as error:
-            return Nothing(address, _unreached(error), silent=True)
+            return Nothing(address, _unreached(error))
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
             return Nothing(address, f"speaks no HTTP ({_short(error)})")
 

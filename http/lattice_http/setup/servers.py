@@ -103,7 +103,6 @@ class Nothing:
 
     address: Address
     reason: str
-    silent: bool = False  # nobody listens there, which is no news on a usual port
 
 
 class _Tag(msgspec.Struct):
