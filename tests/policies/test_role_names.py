@@ -106,3 +106,9 @@ def test_what_cannot_chat_or_be_named_has_no_role() -> None:
     ]
 
     assert propose(Candidate(name) for name in names) == {}
+
+
+def test_of_a_great_many_models_a_role_has_the_first() -> None:
+    found = [Candidate(f"m{number:03}-14b", loaded=number == 77) for number in range(100)]
+
+    assert propose(found)["default"] == ("m077-14b", *(f"m{n:03}-14b" for n in range(11)))

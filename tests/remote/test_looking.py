@@ -84,3 +84,10 @@ async def test_a_key_goes_only_where_it_was_named_for() -> None:
         assert isinstance(found, Nothing)
         assert "MY_KEY" in found.reason
         assert mine.seen == []
+
+
+async def test_who_wants_a_key_is_asked_once() -> None:
+    async with fault_server(models=replying(401, {})) as server:
+        await look([Address(server.url)], {}, SOON_S)
+
+        assert [seen.path for seen in server.seen] == ["/v1/models"]
