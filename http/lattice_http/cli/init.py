@@ -48,7 +48,11 @@ def init(
         ),
     ] = None,
     key_env: Annotated[
-        str, Parameter(help="The environment variable with the key of the servers named by --url.")
+        str,
+        Parameter(
+            help="The environment variable with the key of the servers named by --url.",
+            show_default=False,
+        ),
     ] = "",
     model_root: Annotated[
         list[Path] | None,
@@ -59,9 +63,13 @@ def init(
     ] = None,
     no_search: Annotated[
         bool,
-        Parameter(help="Look only at what is named here or in the file.", negative=""),
+        Parameter(
+            help="Look only at what is named here or in the file.", negative="", show_default=False
+        ),
     ] = False,
-    dry_run: Annotated[bool, Parameter(help="Write nothing.", negative="")] = False,
+    dry_run: Annotated[
+        bool, Parameter(help="Write nothing.", negative="", show_default=False)
+    ] = False,
     force: Annotated[
         bool, Parameter(help="Change the file if it is there already.", negative="")
     ] = False,
