@@ -71,7 +71,8 @@ def init(
         bool, Parameter(help="Write nothing.", negative="", show_default=False)
     ] = False,
     force: Annotated[
-        bool, Parameter(help="Change the file if it is there already.", negative="")
+        bool,
+        Parameter(help="Change the file if it is there already.", negative="", show_default=False),
     ] = False,
 ) -> int:
     """Find models and servers, and write a lattice.toml with upstreams and roles."""
