@@ -41,12 +41,13 @@ from .catalog.entry import ModelEntry, Snapshot
 from .catalog.handle import CatalogHandle
 from .catalog.world import Runtime, World
 from .mailbox import Mailbox
-from .metrics import metrics as metrics_actor
+from .metrics import metrics_handle as metrics_messages
 from .metrics import others as others_view
-from .metrics.metrics import MetricsActor, MetricsHandle, MetricsMemory, Shown
+from .metrics.metrics import MetricsActor, MetricsMemory
+from .metrics.metrics_handle import MetricsHandle, Shown
 from .metrics.patches import Document
+from .metrics.picture import Preferences, Sources
 from .metrics.ring import Ring
-from .metrics.state import Preferences, Sources
 from .remote import resolving, upstream_handle
 from .remote.cloud import CloudPeer
 from .remote.cloud_plan import CloudPlan
@@ -170,7 +171,7 @@ async def open_lattice(
     tls = ssl.create_default_context() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if inventory.upstreams:
         resolving.install()
-    metrics_box = Mailbox[metrics_actor.Message]("metrics", MOST_UNREAD)
+    metrics_box = Mailbox[metrics_messages.Message]("metrics", MOST_UNREAD)
     metrics = MetricsHandle(metrics_box, Ring(), shown or Shown())
     metrics_memory, in_use = MetricsMemory(metrics.shown), _InUse()
 

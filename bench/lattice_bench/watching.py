@@ -12,10 +12,11 @@ import trio
 from trio_websocket import WebSocketConnection, open_websocket_url
 
 from lattice_actors.mailbox import Mailbox
-from lattice_actors.metrics.metrics import Message, MetricsActor, MetricsHandle, MetricsMemory
+from lattice_actors.metrics.metrics import MetricsActor, MetricsMemory
+from lattice_actors.metrics.metrics_handle import Message, MetricsHandle
 from lattice_actors.metrics.news import Stepped
+from lattice_actors.metrics.picture import Sources
 from lattice_actors.metrics.ring import Ring
-from lattice_actors.metrics.state import Sources
 
 from .echo_model import write_echo_model
 from .gateway import serve_command, start

@@ -7,20 +7,31 @@ takes what has gathered ten times a second at most. The state is made only when 
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from typing import Any, TypeAlias, assert_never
+from typing import Any, assert_never
 
 import attrs
 import trio
 
 from lattice_actors.mailbox import Mailbox, Reply
 
-from .feed import Feed, State, Subscription
-from .ledger import Ledger, Row
+from .faults import Fault, Faults
+from .feed import Feed, State
+from .ledger import Ledger
+from .metrics_handle import (
+    History,
+    Leave,
+    Look,
+    LookBack,
+    Message,
+    Past,
+    Scrape,
+    Scraped,
+    Shown,
+    Subscribe,
+    Wake,
+)
 from .news import (
     Arrived,
     Failed,
@@ -30,159 +41,18 @@ from .news import (
     Resolved,
     Stepped,
     Stopped,
-    SwarmNews,
 )
 from .patches import difference
+from .picture import Picture, Sources
 from .ring import Ring
-from .state import Fault, Picture, Sources, WindowViews, document
+from .state import document
 from .swarms import Swarms
-from .timelines import Timeline, Timelines
+from .timelines import Timelines
+from .window_views import WindowViews
 
 HEARTBEAT_S = 10.0  # followers hear something at least this often
 ELSEWHERE_S = 1.0  # between two looks at answers that no engine here tells of
 PERIOD_S = 0.1  # between two states, and between two turns at the news
-MOST_FAULTS = 50  # shown
-
-# Keys of ours and of others', wherever an upstream's error text repeats them.
-_SECRETS = re.compile(r"\b(?:sk|pk|hf|gsk)[-_][\w-]{8,}|(?<=Bearer )[^\s\"']+")
-
-
-@attrs.frozen
-class Shown:
-    """What the program's settings say about showing."""
-
-    config: Mapping[str, object] = attrs.field(factory=dict[str, object])  # no secrets in it
-    capture_prompts: bool = False  # keep what users say, while their request is shown
-    preview_chars: int = 200
-    max_prompt_chars: int = 8000
-    max_error_chars: int = 500
-    max_events: int = 200  # ended requests that are kept
-    secrets: tuple[str, ...] = attrs.field(default=(), repr=False)  # never in an error's text
-
-
-# --- messages ---------------------------------------------------------------------------------
-
-
-@attrs.frozen
-class Wake:
-    """There are news in the ring."""
-
-
-@attrs.frozen(eq=False)
-class Look:
-    """What is the state? Answered with one made after this message."""
-
-    reply: Reply[State]
-
-
-@attrs.frozen(eq=False)
-class Subscribe:
-    """Let somebody follow; the answer has the state already."""
-
-    reply: Reply[Subscription]
-
-
-@attrs.frozen
-class Leave:
-    """Whoever asked with this message does not follow any more."""
-
-    subscribe: Subscribe
-
-
-@attrs.frozen
-class Scraped:
-    """What a scraper is told: all counters, and what there is now."""
-
-    picture: Picture
-    ledger: Ledger  # to be read before the next checkpoint
-    dropped: int
-    subscribers: int
-    slow: int
-
-
-@attrs.frozen(eq=False)
-class Scrape:
-    """What has been counted?"""
-
-    reply: Reply[Scraped]
-
-
-@attrs.frozen(eq=False)
-class History:
-    """What happened in each of the last seconds that had anything?"""
-
-    reply: Reply[tuple[tuple[int, Row], ...]]  # with the end of the second, Unix ms
-
-
-@attrs.frozen
-class Past:
-    """A request that is over; *timeline* None: it was refused before it could be one."""
-
-    over: Over
-    timeline: Timeline | None
-    at_ms: float  # added to Trio milliseconds it is Unix time
-
-
-@attrs.frozen(eq=False)
-class LookBack:
-    """Which requests were the last ones?"""
-
-    reply: Reply[tuple[Past, ...]]
-
-
-Message: TypeAlias = Wake | Look | Subscribe | Leave | Scrape | History | LookBack
-
-
-@attrs.frozen
-class MetricsHandle:
-    """What the rest of the program holds. Telling never waits, never fails and keeps nobody."""
-
-    _mailbox: Mailbox[Message]
-    ring: Ring
-    shown: Shown = attrs.field(factory=Shown)
-
-    def tell(self, news: News) -> None:
-        """Note what happened. Under a flood the oldest news are lost, and counted."""
-        self.ring.put(news)
-
-    def swarm(self, news: SwarmNews) -> None:
-        """Note what happened in a swarm session: `SwarmBegan` first, `SwarmEnded` last."""
-        self.ring.put(news)
-
-    async def look(self) -> State:
-        """Return a state made now, or within a tenth of a second."""
-        return await self._mailbox.ask_anew(Look)
-
-    @asynccontextmanager
-    async def follow(self) -> AsyncIterator[Subscription]:
-        """Hold a place in the feed; its first message is the state."""
-        asked: list[Subscribe] = []
-
-        def ask(reply: Reply[Subscription]) -> Subscribe:
-            asked.append(Subscribe(reply))
-            return asked[-1]
-
-        try:
-            yield await self._mailbox.ask_anew(ask)
-        finally:
-            # Also when the wait was cancelled: the answer may have crossed the cancellation.
-            for subscribe in asked:
-                self._mailbox.tell(Leave(subscribe))
-
-    async def scrape(self) -> Scraped:
-        """Return the counters; read them before the next checkpoint."""
-        return await self._mailbox.ask_anew(Scrape)
-
-    async def past(self) -> tuple[Past, ...]:
-        """Return the last requests that are over, refused ones too, oldest first."""
-        return await self._mailbox.ask_anew(LookBack)
-
-    async def history(self) -> tuple[tuple[int, Row], ...]:
-        """Return the last quarter of an hour, one row for each second that had anything."""
-        return await self._mailbox.ask_anew(History)
-
-
-# --- the actor --------------------------------------------------------------------------------
 
 
 @attrs.define(eq=False)
@@ -196,14 +66,14 @@ class MetricsMemory:
     windows: WindowViews = attrs.field(init=False, factory=WindowViews)
     timelines: Timelines = attrs.field(init=False, factory=Timelines)
     swarms: Swarms = attrs.field(init=False, factory=Swarms)
-    faults: dict[int, Fault] = attrs.field(init=False, factory=dict[int, Fault])
-    fault_number: int = attrs.field(init=False, default=0)
+    faults: Faults = attrs.field(init=False)
     past: deque[Past] = attrs.field(init=False)
     feed: Feed = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.at_ms = time.time() * 1000 - trio.current_time() * 1000
         self.ledger = Ledger(self.began)
+        self.faults = Faults(self.shown.secrets, self.shown.max_error_chars)
         self.past = deque(maxlen=self.shown.max_events)
         self.feed = Feed(State(0, {}, 0), self.swarms.tails)
 
@@ -302,19 +172,20 @@ class MetricsActor:
                 memory.ledger.stopped(news)
             case Failed():
                 memory.ledger.failed(news)
-                self._fault(Fault(news.at, news.code, news.message, model=news.model))
+                memory.faults.add(Fault(news.at, news.code, news.message, model=news.model))
             case _:
                 memory.swarms.hear(news)
 
     def _on_over(self, over: Over) -> None:
-        over = attrs.evolve(over, message=self._clean(over.message))
-        timeline = self._memory.timelines.over(over)
-        self._memory.ledger.over(over, timeline)
-        self._memory.past.append(Past(over, timeline, self._memory.at_ms))
+        memory = self._memory
+        over = attrs.evolve(over, message=memory.faults.clean(over.message))
+        timeline = memory.timelines.over(over)
+        memory.ledger.over(over, timeline)
+        memory.past.append(Past(over, timeline, memory.at_ms))
         if not over.refused:
             return
         resolved = timeline.resolved if timeline is not None else None
-        self._fault(
+        memory.faults.add(
             Fault(
                 over.at,
                 over.outcome,
@@ -327,19 +198,6 @@ class MetricsActor:
                 over.principal,
             )
         )
-
-    def _fault(self, fault: Fault) -> None:
-        memory = self._memory
-        memory.fault_number += 1
-        fault = attrs.evolve(fault, message=self._clean(fault.message))
-        memory.faults[memory.fault_number] = fault
-        while len(memory.faults) > MOST_FAULTS:
-            del memory.faults[next(iter(memory.faults))]
-
-    def _clean(self, text: str) -> str:
-        for secret in self._memory.shown.secrets:
-            text = text.replace(secret, "[key]")
-        return _SECRETS.sub("[key]", text)[: self._memory.shown.max_error_chars]
 
     def _note_predictions(self) -> None:
         """Remember what those who have begun to wait would have been told."""
@@ -370,7 +228,7 @@ class MetricsActor:
             memory.windows.of(memory.ledger, now),
             memory.timelines,
             memory.swarms,
-            memory.faults,
+            memory.faults.kept,
             config=memory.shown.config,
             extra=self._extra(),
         )

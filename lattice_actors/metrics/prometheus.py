@@ -27,8 +27,8 @@ from lattice_actors.admission.verdicts import Class
 from lattice_actors.supervisor import ActorView
 
 from .histograms import Buckets
-from .metrics import Scraped
-from .state import Picture
+from .metrics_handle import Scraped
+from .picture import Picture
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 

@@ -7,127 +7,21 @@ are Unix milliseconds and never ages, which would change at every turn and say n
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import attrs
 
-from lattice_actors.admission.ticket import Ticket
-from lattice_actors.admission.verdicts import Class, Phase, QueueView
-from lattice_actors.catalog.entry import Snapshot
-from lattice_actors.remote.ledger import Ledger as Egress
-from lattice_actors.remote.upstream_handle import UpstreamView
-from lattice_actors.residency.evictor_handle import EvictorView
-from lattice_actors.residency.model_handle import ModelView
+from lattice_actors.admission.verdicts import Class, Phase
 from lattice_actors.residency.states import ModelState
 from lattice_actors.supervisor import ActorView
 
 from . import others
-from .ledger import Ledger, by_dimension
+from .faults import Fault
+from .ledger import Ledger
 from .patches import Document, without_nulls
+from .picture import Picture
 from .swarms import Swarms
 from .timelines import LOCAL, Timeline, Timelines
-from .windows import SPANS, TICKS_PER_S, Tally
-
-PERCENTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
-TIMES = ("ttft", "itl", "queue", "load", "predicted_off")
-RATES = {"tokens": "tokens_per_s", "prefilled": "prefilled_per_s", "requests": "requests_per_s"}
-REFRESH_TICKS = (1, 10, 10, 50)  # how often each window is shown anew, tenths of a second
-COUNTS = ("refused", "stops", "failures", "cached", "prompt")
-
-
-@attrs.frozen
-class Preferences:
-    """What was set while running."""
-
-    default_model: str | None = None
-    swarm_presets: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict[str, "tuple[str, ...]"])
-
-
-@attrs.frozen
-class Sources:
-    """Where the metrics actor looks: at others' states, to show them and for nothing else."""
-
-    actors: Callable[[], tuple[ActorView, ...]] = tuple
-    models: Callable[[], tuple[ModelView, ...]] = tuple
-    residents: Callable[[], EvictorView | None] = lambda: None
-    queue: Callable[[], QueueView[Ticket] | None] = lambda: None
-    snapshot: Callable[[], Snapshot | None] = lambda: None
-    preferences: Callable[[], Preferences] = Preferences
-    upstreams: Callable[[], tuple[UpstreamView, ...]] = tuple
-    egress: Callable[[], Egress | None] = lambda: None
-    cloud: Callable[[], Document | None] = lambda: None
-
-
-@attrs.frozen
-class Fault:
-    """A refusal or failure, for people."""
-
-    at: float
-    code: str
-    message: str
-    request_id: str | None = None
-    status: int | None = None
-    route: str | None = None
-    model: str | None = None
-    klass: str | None = None
-    key: str | None = None
-
-
-@attrs.frozen
-class Picture:
-    """All that a state is made of, looked at once. *at_ms* added to Trio milliseconds is Unix."""
-
-    now: float
-    at_ms: float
-    actors: tuple[ActorView, ...]
-    models: tuple[ModelView, ...]
-    residents: EvictorView | None
-    queue: QueueView[Ticket] | None
-    snapshot: Snapshot | None
-    preferences: Preferences
-    upstreams: tuple[UpstreamView, ...]
-    egress: Egress | None
-    cloud: Document | None
-
-    @classmethod
-    def of(cls, sources: Sources, now: float, at_ms: float) -> Picture:
-        return cls(
-            now,
-            at_ms,
-            sources.actors(),
-            sources.models(),
-            sources.residents(),
-            sources.queue(),
-            sources.snapshot(),
-            sources.preferences(),
-            sources.upstreams(),
-            sources.egress(),
-            sources.cloud(),
-        )
-
-    def unix_ms(self, at: float) -> int | None:
-        """Return a Trio time as Unix milliseconds; None for NaN."""
-        return None if math.isnan(at) else round(self.at_ms + at * 1000)
-
-
-@attrs.define(eq=False)
-class WindowViews:
-    """The windows as shown, made anew only as often as they can say something new.
-
-    The rate over a quarter of an hour changes at every turn, in a digit that nobody reads.
-    """
-
-    _made: dict[str, tuple[int, Document]] = attrs.field(
-        init=False, factory=dict[str, "tuple[int, Document]"]
-    )
-
-    def of(self, ledger: Ledger, now: float) -> Document:
-        for level, span in enumerate(SPANS):
-            turn = int(now * TICKS_PER_S) // REFRESH_TICKS[level]
-            made = self._made.get(span.name)
-            if made is None or made[0] != turn:
-                self._made[span.name] = turn, window(ledger, level, now)
-        return {name: shown for name, (_, shown) in self._made.items()}
 
 
 def document(
@@ -180,47 +74,6 @@ def document(
     }
     normal: Document = without_nulls(shown)
     return normal
-
-
-def window(ledger: Ledger, level: int, now: float) -> Document:
-    """Return what happened in one window: in all, and by dimension."""
-    covers_s = ledger.windows.covers_s(level, now)
-    parts = by_dimension(ledger.windows.total(level))
-    whole = _rates(parts.get(("", ""), Tally()), covers_s)
-    by: dict[str, Document] = {}
-    for (dimension, value), tally in parts.items():
-        if dimension:
-            by.setdefault(dimension, {})[value] = _rates(tally, covers_s)
-    return {**whole, "by": by}
-
-
-def _rates(tally: Tally, covers_s: float) -> Document:
-    shown: Document = {}
-    for name in TIMES:
-        histogram = tally.histograms.get((name, "", ""))
-        if histogram is not None and histogram.count:
-            values = histogram.percentiles(tuple(PERCENTILES.values()))
-            shown[f"{name}_ms"] = {
-                **{
-                    percentile: round(value * 1000, 2)
-                    for percentile, value in zip(PERCENTILES, values, strict=True)
-                },
-                "count": histogram.count,
-            }
-    for name, shown_as in RATES.items():
-        amount = tally.sums.get((name, "", ""))
-        if amount is not None:
-            shown[shown_as] = _short(amount / covers_s)
-    for name in COUNTS:
-        amount = tally.sums.get((name, "", ""))
-        if amount is not None:
-            shown[name] = _short(amount)
-    return shown
-
-
-def _short(value: float) -> float:
-    """Three significant digits: the others are noise, and each change is sent."""
-    return float(f"{value:.3g}")
 
 
 def request(timeline: Timeline, picture: Picture, loading: set[str]) -> Document:

@@ -25,7 +25,7 @@ from lattice_actors.engine.news import (
 from lattice_actors.engine.process import EngineProcess
 from lattice_actors.generation import Chat, Delta, Finish, FinishReason, Job, Usage
 from lattice_actors.lattice import Budget, Inventory, Lattice, open_lattice
-from lattice_actors.metrics.metrics import Shown
+from lattice_actors.metrics.metrics_handle import Shown
 from lattice_actors.residency.engine_plan import EnginePlan
 from lattice_actors.stream import TokenStream
 

@@ -19,7 +19,7 @@ from lattice_actors.capability.spec import placeholders
 from lattice_actors.catalog import discovery
 from lattice_actors.catalog.entry import CLOUD, ModelEntry, Snapshot, Unusable
 from lattice_actors.lattice import Budget, Inventory, Lattice
-from lattice_actors.metrics.metrics import Shown
+from lattice_actors.metrics.metrics_handle import Shown
 from lattice_actors.remote.plan import UpstreamPlan
 from lattice_actors.residency.engine_plan import EnginePlan
 from lattice_actors.residency.machine import engine_environment, memory_budget_bytes
