@@ -9,7 +9,7 @@ import attrs
 
 from lattice_actors.admission.ticket import Ticket
 from lattice_actors.admission.verdicts import QueueView
-from lattice_actors.catalog.entry import Snapshot
+from lattice_actors.catalog.entry import CLOUD, Snapshot
 from lattice_actors.remote.ledger import Ledger as Egress
 from lattice_actors.remote.upstream_handle import UpstreamView
 from lattice_actors.residency.evictor_handle import EvictorView
@@ -17,6 +17,7 @@ from lattice_actors.residency.model_handle import ModelView
 from lattice_actors.supervisor import ActorView
 
 from .patches import Document
+from .timelines import LOCAL
 
 
 @attrs.frozen
@@ -73,6 +74,15 @@ class Picture:
             sources.egress(),
             sources.cloud(),
         )
+
+    def backend(self, model: str) -> str:
+        """Return where *model* runs: an engine here, an upstream's name, or the cloud."""
+        entry = self.snapshot.get(model) if self.snapshot is not None else None
+        if entry is not None:
+            return entry.backend
+        first = model.partition("/")[0]  # of an id elsewhere it is who has the model
+        elsewhere = first == CLOUD or any(view.name == first for view in self.upstreams)
+        return first if elsewhere else LOCAL
 
     def unix_ms(self, at: float) -> int | None:
         """Return a Trio time as Unix milliseconds; None for NaN."""

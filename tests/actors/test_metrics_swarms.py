@@ -87,7 +87,7 @@ async def test_the_answers_within_a_swarm_are_no_requests_of_clients(
         }
         assert [one["code"] for one in shown["errors"].values()] == ["model_crashed"]
         assert totals.sums["lattice_swarm_answers"] == {
-            ("a", "normal", outcome): 1 for outcome in ("ok", "stopped", "model_crashed")
+            ("a", "mlx", "normal", outcome): 1 for outcome in ("ok", "stopped", "model_crashed")
         }
-        assert totals.sums["lattice_requests"] == {("swarm", "none", "ok"): 1}
+        assert totals.sums["lattice_requests"] == {("swarm", "none", "none", "ok"): 1}
         assert totals.sums["lattice_requests_by_key"] == {("me",): 1}

@@ -1,108 +1,15 @@
-"""The dashboard's routes and /metrics on the mock clock: real actors, a fake engine."""
+"""The dashboard's routes on the mock clock: real actors, a fake engine."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
-import attrs
 import pytest
 import trio
-from prometheus_client.parser import text_string_to_metric_families
 from trio.testing import MockClock
 
-from lattice_actors.metrics.prometheus import COUNTERS, HISTOGRAMS
-from lattice_actors.settings import Settings
-from lattice_dashboard.desk import Desk
 from lattice_dashboard.pages import read_pages
-from lattice_dashboard.routes import dashboard_routes
-from lattice_http.app import make_app
-from lattice_http.asgi import ASGIApp, Message
-from lattice_http.cli import parts
-from lattice_http.gateway import Gateway
-from tests.actors.house import open_house
-
-ROOT = Path(__file__).resolve().parent.parent.parent
-SECRET_PROMPT = "the launch code is 0000"
-
-
-@attrs.define
-class Answered:
-    status: int = 0
-    headers: dict[str, str] = attrs.field(factory=dict)
-    content: bytes = b""
-
-    @property
-    def body(self) -> Any:  # noqa: ANN401 - JSON
-        return json.loads(self.content)
-
-
-@attrs.define
-class Site:
-    app: ASGIApp
-
-    async def ask(self, method: str, path: str, body: object = None, **headers: str) -> Answered:
-        content = json.dumps(body).encode() if body is not None else b""
-        answered = Answered()
-        sent = [(b"host", b"localhost"), *((k.encode(), v.encode()) for k, v in headers.items())]
-        if body is not None:
-            sent += [(b"content-type", b"application/json")]
-            sent += [(b"content-length", str(len(content)).encode())]
-        scope = {
-            "type": "http",
-            "http_version": "1.1",
-            "method": method,
-            "scheme": "http",
-            "path": path,
-            "raw_path": path.encode(),
-            "query_string": b"",
-            "root_path": "",
-            "headers": sent,
-            "client": ("127.0.0.1", 1),
-            "server": ("127.0.0.1", 2),
-            "state": {},
-        }
-        messages = [{"type": "http.request", "body": content, "more_body": False}]
-
-        async def receive() -> Message:
-            if messages:
-                return messages.pop()
-            await trio.sleep_forever()
-            raise AssertionError
-
-        async def send(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                answered.status = message["status"]
-                answered.headers = {n.decode().lower(): v.decode() for n, v in message["headers"]}
-            else:
-                answered.content += message.get("body", b"")
-
-        await self.app(scope, receive, send)
-        return answered
-
-    async def chat(self, **fields: object) -> Answered:
-        messages = [{"role": "user", "content": SECRET_PROMPT}]
-        body = {"model": "a", "messages": messages, "max_tokens": 3, **fields}
-        return await self.ask("POST", "/v1/chat/completions", body)
-
-
-@asynccontextmanager
-async def open_site(
-    static: Path = Path("/nowhere"),
-    key: str | None = None,
-    **changed: Any,  # noqa: ANN401
-) -> AsyncIterator[Site]:
-    settings = Settings(api_key=key, **changed)
-    async with open_house(shown=parts.shown(settings)) as house:
-        policy = parts.security(settings)
-        desk = Desk(house.lattice, settings, policy.is_key, trio.Event(), static)
-        gateway = Gateway(house.lattice, settings)
-        yield Site(make_app(gateway, policy, [dashboard_routes(desk)]))
-
+from tests.dashboard.site import SECRET_PROMPT, Answered, Site, open_site
 
 # --- the page -------------------------------------------------------------------------------
 
@@ -338,61 +245,3 @@ async def test_the_history_has_a_row_for_each_second(autojump_clock: MockClock) 
             pytest.approx(6000, rel=1 / 16)
         ]
         assert rows["end_ms"] == sorted(rows["end_ms"])
-
-
-# --- Prometheus -----------------------------------------------------------------------------
-
-
-def families(text: str) -> Mapping[str, Any]:
-    return {family.name: family for family in text_string_to_metric_families(text)}
-
-
-async def test_metrics_are_what_prometheus_reads(autojump_clock: MockClock) -> None:
-    async with open_site() as site:
-        await site.chat()
-        await site.chat(temperature="hot")
-        scraped = await site.ask("GET", "/metrics")
-
-        found = families(scraped.content.decode())
-        requests = {
-            (sample.labels["gen_ai_response_model"], sample.labels["lattice_outcome"]): sample.value
-            for sample in found["lattice_requests"].samples
-        }
-        assert requests == {("a", "ok"): 1, ("none", "invalid_request"): 1}
-        ttft = found["gen_ai_server_time_to_first_token_seconds"]
-        assert ttft.type == "histogram"
-        below = {s.labels["le"]: s.value for s in ttft.samples if s.name.endswith("_bucket")}
-        assert (below["5.0"], below["7.5"], below["+Inf"]) == (0, 1, 1)
-        [total] = [s.value for s in ttft.samples if s.name.endswith("_sum")]
-        assert total == pytest.approx(6.0)
-        output = [
-            sample.value
-            for sample in found["lattice_tokens"].samples
-            if sample.labels["gen_ai_token_type"] == "output"
-        ]
-        assert output == [3]
-        assert found["lattice_model_load_seconds"].samples
-
-
-async def test_every_name_in_the_grafana_dashboard_is_one_of_ours(
-    autojump_clock: MockClock,
-) -> None:
-    dashboard = json.loads((ROOT / "docs" / "grafana.json").read_text(encoding="utf-8"))
-    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    named = re.findall(r"\b(?:lattice|gen_ai_server|process)_\w+", " ".join(expressions))
-    used = set(named) - {"lattice_class", "lattice_outcome", "lattice_cache_result"}  # labels
-    async with open_site() as site:
-        await site.chat()
-        found = families((await site.ask("GET", "/metrics")).content.decode())
-    names = {
-        name + suffix for name in found for suffix in ("", "_total", "_bucket", "_sum", "_count")
-    }
-
-    assert used
-    assert used <= names
-
-
-def test_the_metrics_page_has_every_name() -> None:
-    text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
-
-    assert not [name for name in (*COUNTERS, *HISTOGRAMS) if name not in text]
