@@ -182,11 +182,19 @@ class SwarmBranchBegan:
 
 
 @attrs.frozen
-class SwarmText:
-    """A piece of one branch."""
+class SwarmJudgeAsked:
+    """A judge has the answers before it; told again with each of its questions."""
 
     session: str
-    branch: int
+    model: str
+
+
+@attrs.frozen
+class SwarmText:
+    """A piece of one branch, or of the answer that the judge writes."""
+
+    session: str
+    branch: int | None  # None: the judge
     text: str
     model: str = ""
     stage: str = ""
@@ -225,6 +233,12 @@ class SwarmEnded:
 
 
 SwarmNews: TypeAlias = (
-    SwarmBegan | SwarmBranchBegan | SwarmText | SwarmBranchOver | SwarmVerdict | SwarmEnded
+    SwarmBegan
+    | SwarmBranchBegan
+    | SwarmJudgeAsked
+    | SwarmText
+    | SwarmBranchOver
+    | SwarmVerdict
+    | SwarmEnded
 )
 News: TypeAlias = Arrived | Resolved | Over | Stepped | Loaded | Stopped | Failed | SwarmNews

@@ -15,6 +15,7 @@ from .news import (
     SwarmBranchBegan,
     SwarmBranchOver,
     SwarmEnded,
+    SwarmJudgeAsked,
     SwarmNews,
     SwarmText,
     SwarmVerdict,
@@ -23,10 +24,11 @@ from .news import (
 MOST_SESSIONS = 32  # shown; the oldest goes, one that is over first
 MOST_BRANCHES = 64  # of a session; what others say is not shown
 TAIL_CHARS = 4096  # of a branch, for somebody who comes later
-MOST_RATIONALE_CHARS = 500
-
+MOST_RATIONALE_CHARS = 1000
+JUDGE = "judge"  # in place of the number of a branch: what it writes is text, too
 
 _ENDS = {None: "ok", "cancelled": "cancelled"}  # by the kind of the error
+_JUDGED = {"ok": "ok", "client_left": "cancelled", "request_cancelled": "cancelled"}  # by outcome
 
 
 @attrs.define(eq=False)
@@ -40,11 +42,19 @@ class _Branch:
 
 
 @attrs.define(eq=False)
+class _Judge:
+    model: str
+    state: str = "judging"  # then "writing", where it does; at the end as a branch
+    tail: str = ""
+
+
+@attrs.define(eq=False)
 class _Session:
     strategy: str
     began: float
     request_id: str | None = None
     branches: dict[int, _Branch] = attrs.field(factory=dict[int, _Branch])
+    judge: _Judge | None = None
     verdict: dict[str, Any] | None = None
     ended: float | None = None
     outcome: str | None = None
@@ -54,6 +64,25 @@ class _Session:
             self.branches[number] = _Branch()
         return self.branches.get(number)
 
+    def tails(self) -> dict[str, str]:
+        """The end of what each has said."""
+        said = {str(number): branch.tail for number, branch in self.branches.items()}
+        if self.judge is not None and self.judge.tail:
+            said[JUDGE] = self.judge.tail
+        return said
+
+    def end(self, at: float, outcome: str) -> None:
+        """Forget what was said; who is not over was stopped."""
+        self.ended, self.outcome = at, outcome
+        for branch in self.branches.values():
+            branch.tail = ""
+            if branch.state in ("waiting", "running"):
+                branch.state = "cancelled"
+        if self.judge is not None:
+            self.judge.tail = ""
+            if self.judge.state in ("judging", "writing"):
+                self.judge.state = _JUDGED.get(outcome, "failed")
+
 
 @attrs.frozen
 class Append:
@@ -61,7 +90,7 @@ class Append:
 
     number: int
     session: str
-    branch: int
+    branch: int | str  # JUDGE: it is the judge's
     text: str
 
 
@@ -71,8 +100,8 @@ class Swarms:
 
     last: int = attrs.field(init=False, default=0)  # number of the last append
     _sessions: dict[str, _Session] = attrs.field(init=False, factory=dict[str, _Session])
-    _fresh: dict[tuple[str, int], list[str]] = attrs.field(
-        init=False, factory=dict[tuple[str, int], list[str]]
+    _fresh: dict[tuple[str, int | str], list[str]] = attrs.field(
+        init=False, factory=dict[tuple[str, "int | str"], list[str]]
     )
 
     def hear(self, news: SwarmNews) -> None:
@@ -88,6 +117,8 @@ class Swarms:
                 branch = session.branch(news.branch)
                 if branch is not None:
                     branch.model, branch.stage, branch.state = news.model, news.stage, "waiting"
+            case SwarmJudgeAsked():
+                session.judge = session.judge or _Judge(news.model)
             case SwarmText():
                 self._text(session, news)
             case SwarmBranchOver():
@@ -103,12 +134,11 @@ class Swarms:
                     "votes": {str(branch): share for branch, share in news.votes.items()},
                     "judge": news.judge,
                 }
+                if session.judge is not None:
+                    # One that gave no vote that counts is not named in the verdict.
+                    session.judge.state = "failed" if news.judge is None else "ok"
             case SwarmEnded():
-                session.ended, session.outcome = news.at, news.outcome
-                for branch in session.branches.values():
-                    branch.tail = ""
-                    if branch.state in ("waiting", "running"):
-                        branch.state = "cancelled"
+                session.end(news.at, news.outcome)
             case _:
                 assert_never(news)
 
@@ -124,7 +154,7 @@ class Swarms:
     def tails(self) -> dict[str, dict[str, str]]:
         """Return the end of what each branch of a running session has said, up to `last`."""
         return {
-            name: {str(number): branch.tail for number, branch in session.branches.items()}
+            name: session.tails()
             for name, session in self._sessions.items()
             if session.ended is None
         }
@@ -138,6 +168,9 @@ class Swarms:
                 "started_ms": round(at_ms + session.began * 1000),
                 "ended_ms": None if session.ended is None else round(at_ms + session.ended * 1000),
                 "outcome": session.outcome,
+                "judge": None
+                if session.judge is None
+                else {"model": session.judge.model, "state": session.judge.state},
                 "verdict": session.verdict,
                 "branches": {
                     str(number): {
@@ -163,6 +196,9 @@ class Swarms:
             session.branches[number] = _Branch(model)
 
     def _text(self, session: _Session, news: SwarmText) -> None:
+        if news.branch is None:
+            self._judge_text(session, news)
+            return
         branch = session.branch(news.branch)
         if branch is None:
             return
@@ -171,3 +207,9 @@ class Swarms:
         branch.tokens += 1
         branch.tail = (branch.tail + news.text)[-TAIL_CHARS:]
         self._fresh.setdefault((news.session, news.branch), []).append(news.text)
+
+    def _judge_text(self, session: _Session, news: SwarmText) -> None:
+        judge = session.judge = session.judge or _Judge(news.model)
+        judge.state = "writing"
+        judge.tail = (judge.tail + news.text)[-TAIL_CHARS:]
+        self._fresh.setdefault((news.session, JUDGE), []).append(news.text)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
+import pytest
 import trio
 from trio.testing import MockClock
 
@@ -14,7 +17,9 @@ from lattice_actors.metrics.news import (
     SwarmBranchBegan,
     SwarmBranchOver,
     SwarmEnded,
+    SwarmJudgeAsked,
     SwarmText,
+    SwarmVerdict,
 )
 from tests.actors.metered import Client, Elsewhere, open_metrics, over
 
@@ -63,6 +68,53 @@ async def test_a_branch_is_there_before_it_speaks_and_tells_how_it_ended(
         swarm(SwarmEnded("w", trio.current_time(), "ok"))
         ended = (await metrics.handle.look()).document["swarms"]["w"]["branches"]
         assert [ended["0"]["state"], ended["1"]["state"]] == ["cancelled", "cancelled"]
+
+
+async def test_what_a_judge_writes_is_seen_while_it_writes(autojump_clock: MockClock) -> None:
+    async with open_metrics() as metrics, metrics.handle.follow() as subscription:
+        swarm, client, late = metrics.handle.swarm, Client(), Client()
+
+        async def judge() -> Any:  # noqa: ANN401 - JSON
+            return (await metrics.handle.look()).document["swarms"]["w"].get("judge")
+
+        swarm(SwarmBegan("w", trio.current_time(), "synthesis", {0: "a", 1: "b"}))
+        assert await judge() is None
+        swarm(SwarmJudgeAsked("w", "j"))
+        assert await judge() == {"model": "j", "state": "judging"}
+        for piece in ("so ", "be it"):
+            swarm(SwarmText("w", None, piece, "j"))
+            assert await judge() == {"model": "j", "state": "writing"}
+            client.hear(subscription.take())
+        async with metrics.handle.follow() as later:
+            late.hear(later.take())
+        assert client.said == late.said == {("w", "judge"): "so be it"}
+        swarm(SwarmVerdict("w", None, "j wrote it", {}, "j"))
+        assert await judge() == {"model": "j", "state": "ok"}
+        swarm(SwarmEnded("w", trio.current_time(), "ok"))
+        await metrics.handle.look()
+        assert metrics.memory.swarms.tails() == {}
+
+
+@pytest.mark.parametrize(
+    ("news", "state"),
+    [
+        (SwarmVerdict("w", 0, "the longest, as the judge named no answer"), "failed"),
+        (SwarmVerdict("w", 0, "j preferred it", {0: 1.0}, "j"), "ok"),
+        (SwarmEnded("w", 1.0, "client_left"), "cancelled"),
+        (SwarmEnded("w", 1.0, "swarm_failed"), "failed"),
+    ],
+)
+async def test_how_a_judge_ended_is_told(
+    news: SwarmVerdict | SwarmEnded, state: str, autojump_clock: MockClock
+) -> None:
+    async with open_metrics() as metrics:
+        metrics.handle.swarm(SwarmBegan("w", 0.0, "best-of-n", {0: "a", 1: "b"}))
+        metrics.handle.swarm(SwarmJudgeAsked("w", "j"))
+        metrics.handle.swarm(news)
+
+        shown = (await metrics.handle.look()).document["swarms"]["w"]
+
+        assert shown["judge"] == {"model": "j", "state": state}
 
 
 async def test_the_answers_within_a_swarm_are_no_requests_of_clients(

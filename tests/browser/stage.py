@@ -45,10 +45,45 @@ class _Files(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+class _Broken(BaseHTTPRequestHandler):
+    """An upstream that has a model, and fails whoever asks it."""
+
+    def do_GET(self) -> None:
+        self._answer(200, {"object": "list", "data": [{"id": "clay", "object": "model"}]})
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer(500, {"error": {"message": "it came out of the kiln in pieces"}})
+
+    def _answer(self, status: int, body: object) -> None:
+        content = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
+        """Say nothing."""
+
+
 @contextmanager
 def serve_files() -> Iterator[str]:
     """Serve them from a thread; return the address."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Files)
+    with _serve(_Files) as address:
+        yield address
+
+
+@contextmanager
+def serve_failures() -> Iterator[str]:
+    """Serve an upstream whose one model, clay, never answers; return the address."""
+    with _serve(_Broken) as address:
+        yield address
+
+
+@contextmanager
+def _serve(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     try:

@@ -17,6 +17,7 @@ from lattice_bench.echo_model import write_echo_model
 from tests.end_to_end.serving import Served, eventually, servers
 
 from .chromium import Watched, open_browser, watched
+from .stage import serve_failures
 
 pytestmark = pytest.mark.browser
 
@@ -67,6 +68,11 @@ def live(page: Page) -> Locator:
 
 def card(page: Page, model: str) -> Locator:
     return page.locator(".card").filter(has=page.get_by_role("heading", name=model, exact=True))
+
+
+def fact(place: Locator, name: str) -> Locator:
+    """The number under *name*."""
+    return place.locator(".facts > div").filter(has_text=name).locator("dd")
 
 
 def in_background(ask: Callable[[], object]) -> threading.Thread:
@@ -248,6 +254,58 @@ def test_a_swarm_argues_here_and_elsewhere_and_a_branch_is_stopped(
     node.stop()
 
 
+def test_a_whole_swarm_is_cancelled_by_its_cross(server: Served, shown: Watched) -> None:
+    page, told = shown.page, list[Any]()
+    body = {
+        "models": ["slow", "quick"],
+        "judge": "quick",
+        "max_tokens": 500,
+        "messages": [{"role": "user", "content": "over the sea"}],
+    }
+    debate = partial(server.client.post, server.url + "/swarm/debate", json=body)
+    asking = in_background(lambda: told.append(debate().json()))
+    swarm = page.locator("#swarms article.swarm").first
+    expect(swarm.locator(".branch").first).to_contain_text("round 1")
+    expect(swarm.locator(".tail").first).to_contain_text("over the sea")
+
+    page.get_by_role("button", name="Cancel debate").focus()
+    page.keyboard.press("Enter")
+
+    expect(page.locator(".notice")).to_have_text("Cancelled.")
+    expect(swarm.locator("> header")).to_contain_text("request cancelled")
+    expect(swarm.get_by_role("button")).to_have_count(0)
+    asking.join()
+    assert told[0]["error"]["code"] == "request_cancelled"
+    eventually(lambda: server.running() == 0)
+
+
+def test_an_upstream_that_fails_is_set_aside_and_its_card_says_so(
+    browser: Browser, serve: Callable[..., Served], root: Path
+) -> None:
+    own = ("--model-root", str(root), "--engine-module", ECHO)
+    with serve_failures() as address, watched(browser) as shown:
+        server = serve(*own, "--upstream", f"kiln={address}")
+        page = shown.page
+        page.goto(server.url + "/dashboard/")
+        upstream = page.locator(".upstream")
+        expect(upstream).to_contain_text("up")
+        expect(card(page, "kiln/clay")).to_contain_text("ready")
+        refused = [server.chat(model="kiln/clay").json()["error"] for _ in range(6)]
+
+        expect(upstream.locator(".state")).to_have_text("down")
+        expect(upstream).to_contain_text(re.compile("looked at again (now|in)"))
+        expect(fact(upstream, "Ejected")).to_have_text("1")
+        expect(fact(upstream, "Failed")).to_have_text("5")
+        expect(fact(upstream, "Answered")).to_have_text("0")
+        expect(card(page, "kiln/clay")).to_contain_text("unavailable")
+        problems = page.locator("#problems li")
+        expect(problems).to_have_count(6)
+        expect(problems.first).to_contain_text(refused[-1]["code"])
+        expect(problems.last).to_contain_text("in pieces")
+        expect(page.locator("#upstreams tbody tr").first).to_contain_text("callers")
+    server.stop()
+
+
 def test_it_comes_back_after_the_server_was_restarted(
     browser: Browser, serve: Callable[..., Served], root: Path
 ) -> None:
@@ -347,5 +405,29 @@ def test_a_real_model_streams_into_the_page(
         )
         page.get_by_role("link", name="Overview", exact=True).click()
         expect(page.locator(".request.ended")).to_contain_text("8 tok")
+        assert page.evaluate("(scrollTo(500, 0), scrollX)") == 0
+
+        told: list[Any] = []
+        body = {
+            "models": [{"model": "auto", "samples": 2}],
+            "strategy": "synthesis",
+            "judge": "auto",
+            "temperature": 1.0,
+            "max_tokens": 24,
+            "messages": [{"role": "user", "content": "Why is the sky blue?"}],
+        }
+        vote = partial(server.client.post, server.url + "/swarm/vote", json=body)
+        asking = in_background(lambda: told.append(vote().json()))
+        swarm = page.locator("#swarms article.swarm")
+        live = swarm.locator(".branches .branch").filter(has_text="running")
+        expect(live.locator(".tail").first).not_to_be_empty()  # while it runs
+        expect(swarm.locator(".verdict")).to_contain_text("wrote it from 2 answers", timeout=60_000)
+        asking.join()
+        texts = [row["text"] for row in told[0]["swarm"]["candidates"]]
+        assert len(set(texts)) == 2
+        expect(swarm.locator(".branches .tail")).to_have_text(texts, use_inner_text=True)
+        answer = told[0]["choices"][0]["message"]["content"]
+        expect(swarm.locator(".written .tail")).to_have_text(answer, use_inner_text=True)
+        expect(swarm.locator("> header")).to_contain_text("done")
         assert page.evaluate("(scrollTo(500, 0), scrollX)") == 0
     server.stop()

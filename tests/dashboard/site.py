@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import trio
 
+from lattice_actors.lattice import Lattice
 from lattice_actors.settings import Settings
 from lattice_dashboard.desk import Desk
 from lattice_dashboard.routes import dashboard_routes
@@ -37,6 +38,7 @@ class Answered:
 @attrs.define
 class Site:
     app: ASGIApp
+    lattice: Lattice
 
     async def ask(self, method: str, path: str, body: object = None, **headers: str) -> Answered:
         content = json.dumps(body).encode() if body is not None else b""
@@ -94,4 +96,4 @@ async def open_site(
         policy = parts.security(settings)
         desk = Desk(house.lattice, settings, policy.is_key, trio.Event(), static)
         gateway = Gateway(house.lattice, settings)
-        yield Site(make_app(gateway, policy, [dashboard_routes(desk)]))
+        yield Site(make_app(gateway, policy, [dashboard_routes(desk)]), house.lattice)

@@ -10,6 +10,8 @@ const MOST_ANSWER_CHARS = 200_000;
 
 export const STRATEGIES = [
   { name: "best-of-n", label: "Vote", hint: "a judge picks the best answer" },
+  { name: "synthesis", label: "Synthesis", hint: "a judge writes one answer from all" },
+  { name: "majority", label: "Majority", hint: "the short answer that most give" },
   { name: "first-success", label: "First", hint: "the first good answer wins, the rest are cancelled" },
   { name: "longest", label: "Longest", hint: "the longest answer wins" },
   { name: "fanout", label: "Fan-out", hint: "everybody answers, nobody wins" },
@@ -20,7 +22,10 @@ export const STRATEGIES = [
 const ROUTES = { fanout: "/swarm/fanout", pipeline: "/swarm/pipeline", debate: "/swarm/debate" };
 
 /** Strategies at whose end a judge speaks. */
-export const JUDGED = new Set(["best-of-n", "debate"]);
+export const JUDGED = new Set(["best-of-n", "synthesis", "debate"]);
+
+/** Those of them whose judge writes the answer. */
+export const WRITTEN = new Set(["synthesis", "debate"]);
 
 /** The body for the form; pure. */
 export function bodyOf(form) {

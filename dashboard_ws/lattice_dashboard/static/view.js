@@ -118,6 +118,7 @@ const swarmsOf = once((swarms) =>
       startedMs: swarm.started_ms ?? null,
       endedMs: swarm.ended_ms ?? null,
       outcome: swarm.outcome ?? null,
+      judge: swarm.judge ?? null, // {model, state}
       verdict: swarm.strategy === "fanout" ? null : verdictOf(swarm.verdict),
       branches: entries(swarm.branches).map(([branch, one]) => ({
         branch: Number(branch),
@@ -143,6 +144,7 @@ const upstreamsOf = once((upstreams) =>
     limit: one.limit || null,
     answered: one.answered ?? 0,
     failed: one.failed ?? 0,
+    ejections: one.ejections ?? 0,
   })),
 );
 

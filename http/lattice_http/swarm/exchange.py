@@ -19,6 +19,7 @@ from lattice_actors.metrics.news import (
     SwarmBranchBegan,
     SwarmBranchOver,
     SwarmEnded,
+    SwarmJudgeAsked,
     SwarmNews,
     SwarmText,
     SwarmVerdict,
@@ -26,6 +27,7 @@ from lattice_actors.metrics.news import (
 from lattice_actors.swarm.asks import Ensemble, Limits
 from lattice_actors.swarm.branch import total, usage_of
 from lattice_actors.swarm.events import (
+    AnswerPiece,
     BranchDelta,
     BranchDone,
     Event,
@@ -58,6 +60,7 @@ class SwarmExchange:
     host: SwarmHost = attrs.field(init=False)
     rows: list[Row] = attrs.field(init=False, factory=list[Row])  # that have ended
     models: dict[int, str] = attrs.field(init=False, factory=dict[int, str])  # by branch
+    judge: str | None = attrs.field(init=False, default=None)  # its model, once it was asked
     verdict: Verdict | None = attrs.field(init=False, default=None)
     outcome: Outcome | None = attrs.field(init=False, default=None)
     _session: SwarmSession = attrs.field(init=False)
@@ -122,6 +125,9 @@ class SwarmExchange:
                             row.stage,
                         )
                     )
+                case AnswerPiece(text) if self.judge is not None and self.verdict is None:
+                    # It writes the answer; what a branch has said is told as the branch's.
+                    self._tell(SwarmText(self.id, None, text, self.judge))
                 case Verdict():
                     self.verdict = event
                     self._tell(
@@ -215,6 +221,9 @@ class SwarmExchange:
         branch = self._session.branch_of(ticket)
         if branch is not None:
             self._tell(SwarmBranchBegan(self.id, branch.number, ticket.model, branch.stage))
+        else:
+            self.judge = ticket.model
+            self._tell(SwarmJudgeAsked(self.id, ticket.model))
         kind = kind_of_answer(
             self.strategy,
             stage="" if branch is None else branch.stage,

@@ -1,5 +1,6 @@
 // The answer of the playground while it comes: a text, or the columns of a swarm.
 
+import { WRITTEN } from "../asking.js";
 import { count, duration, rate } from "../format.js";
 import { html } from "../html.js";
 import { sentence } from "./notices.js";
@@ -11,8 +12,7 @@ const WORDS = { waiting: "waiting", answering: "running", done: "done", stopped:
 export function Answer({ answer, swarm }) {
   const state = WORDS[answer.state];
   const columns = answer.branches.length > 0;
-  // Where a branch has won, its column is the answer.
-  const apart = !columns || (answer.verdict && answer.verdict.winner == null && answer.text);
+  const apart = !columns || isWritten(answer);
   return html`
     <${Panel} id="answer" title="Answer" hint=${said(answer)} aside=${state && html`<${State} state=${state} />`}>
       ${answer.error && html`<div class="trouble" role="alert">
@@ -30,6 +30,10 @@ export function Answer({ answer, swarm }) {
     <//>
   `;
 }
+
+/** Whether a judge writes the answer; where a branch wins, its column is the answer. */
+const isWritten = ({ strategy, verdict, text }) =>
+  Boolean(text) && WRITTEN.has(strategy) && (verdict?.winner ?? null) === null;
 
 /** One line about how it goes; it is always there, so nothing moves. */
 function said(answer) {

@@ -35,7 +35,8 @@ const Session = still(({ swarm, texts }) => html`
     </header>
     <${Branches} branches=${swarm.branches} texts=${texts} verdict=${swarm.verdict}
       stop=${swarm.endedMs ? null : (branch) => act(() => stopBranch(swarm.id, branch), "The branch is stopped.")} />
-    ${isJudged(swarm.strategy) && html`<${Verdict} verdict=${swarm.verdict} />`}
+    <${Written} judge=${swarm.judge} text=${texts.judge} />
+    ${isJudged(swarm.strategy) && html`<${Verdict} verdict=${swarm.verdict} judge=${swarm.judge} />`}
   </article>
 `);
 
@@ -90,9 +91,22 @@ function Tail({ text }) {
 /** Whether there is a verdict at the end; after a fan-out and a pipeline there is none. */
 export const isJudged = (strategy) => strategy !== "fanout" && strategy !== "pipeline";
 
-/** Why it ended as it did. */
-export function Verdict({ verdict }) {
-  if (!verdict?.rationale) return html`<p class="verdict pending">No verdict yet.</p>`;
-  const judge = verdict.judge ? ` Judge: ${verdict.judge}.` : "";
-  return html`<p class="verdict"><b>Verdict</b> ${verdict.rationale}${judge}</p>`;
+/** The answer that a judge writes from those of the branches, while it does. */
+const Written = ({ judge, text }) => Boolean(judge && text) && html`
+  <section class="branch written" aria-label=${`Answer of the judge ${judge.model}`}>
+    <header><b title=${judge.model}>${judge.model}</b>
+      <span class="sub">judge, ${judge.state === "ok" ? "done" : judge.state}</span></header>
+    <${Tail} text=${text} />
+  </section>
+`;
+
+/** Why it ended as it did; `judge`: who reads the answers, where somebody does. */
+export function Verdict({ verdict, judge = null }) {
+  if (!verdict?.rationale) return html`<p class="verdict pending">${pending(judge)}</p>`;
+  const by = verdict.judge ? ` Judge: ${verdict.judge}.` : "";
+  return html`<p class="verdict"><b>Verdict</b> ${verdict.rationale}${by}</p>`;
 }
+
+const pending = (judge) =>
+  judge?.state === "judging" ? `${judge.model} reads the answers …`
+    : judge?.state === "writing" ? `${judge.model} writes the answer …` : "No verdict yet.";

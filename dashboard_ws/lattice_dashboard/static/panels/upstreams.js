@@ -20,6 +20,8 @@ export const Upstreams = still(({ upstreams, egress }) => upstreams.length > 0 &
               <div><dt>Running</dt><dd>${count(one.running)}<small>${one.limit ? ` of ${one.limit}` : ""}</small></dd></div>
               <div><dt>Answered</dt><dd>${count(one.answered)}</dd></div>
               <div><dt>Failed</dt><dd class=${one.failed ? "warn-text" : ""}>${count(one.failed)}</dd></div>
+              <div title="How often it was set aside of late, after failures in a row"><dt>Ejected</dt>
+                <dd class=${one.ejections ? "warn-text" : ""}>${count(one.ejections)}</dd></div>
             </dl>
           </li>`)}
       </ul>
