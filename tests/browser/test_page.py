@@ -90,6 +90,29 @@ def test_swarm_text_grows_where_it_belongs(stage: Stage) -> None:
     expect(branches.nth(0)).to_have_text(TEXTS["s1"]["0"])
 
 
+def test_what_a_judge_writes_has_a_place_of_its_own(stage: Stage) -> None:
+    branches = {str(n): {"model": "a", "state": "ok"} for n in range(2)}
+    session = {"strategy": "synthesis", "started_ms": time.time() * 1000, "branches": branches}
+    stage.delta({"swarms": {"s2": {**session, "judge": {"model": "Juno", "state": "judging"}}}})
+    swarm = stage.page.locator("#swarms article").first
+    expect(swarm.locator(".verdict")).to_have_text("Juno reads the answers …")
+    expect(swarm.locator(".written")).to_have_count(0)
+
+    stage.delta({"swarms": {"s2": {"judge": {"state": "writing"}}}})
+    for number, text in enumerate(("It is ", "both.")):
+        event = {"n": number, "swarm": "s2", "branch": "judge", "text": text}
+        stage.send({"type": "swarm", "events": [event]})
+    written = swarm.get_by_label("Answer of the judge Juno")
+    expect(written.locator(".tail")).to_have_text("It is both.")
+    expect(written).to_contain_text("judge, writing")
+
+    verdict = {"winner": None, "rationale": "Juno wrote it", "votes": {}, "judge": "Juno"}
+    stage.delta({"swarms": {"s2": {"judge": {"state": "ok"}, "verdict": verdict}}})
+    expect(written).to_contain_text("judge, done")
+    expect(written.locator(".tail")).to_have_text("It is both.")
+    expect(swarm.locator(".verdict")).to_contain_text("Juno wrote it")
+
+
 def test_names_are_text_and_never_markup(stage: Stage) -> None:
     name = "<img src=x onerror=alert(1)>\"'&lt;"
     stage.delta(
