@@ -1,128 +1,195 @@
-"""Draw the pictures in docs/images: the page of `scene`, in three sizes and two colours.
+"""Draw the pictures in docs/images: a server with SmolLM2 at work, in two sizes and two colours.
 
-Run `python -m tests.browser.portraits` in the checkout. Where pngquant is, it makes them smaller.
+Run `python -m tests.browser.portraits` in the checkout; it takes a minute or two. The three models
+are the built-in one under three names, so the pictures can be drawn wherever it runs. Where
+pngquant is, it makes them smaller.
 """
 
 from __future__ import annotations
 
-import json
-import math
+import re
 import shutil
 import subprocess
+import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
-from playwright.sync_api import Route, expect
+from playwright.sync_api import Browser, Page, expect
+
+from lattice_actors.engine import builtin
+from tests.end_to_end.serving import ROOT, Served, start
 
 from .chromium import open_browser, watched
-from .scene import TEXTS, scene
-from .stage import Stage, serve_files
 
-IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
-SECONDS = 900
-PORTRAITS = {  # width and height of the picture, colours, view
-    "dashboard-dark": (1280, 900, "dark", ""),
-    "dashboard-light": (1280, 900, "light", ""),
-    "dashboard-whole": (1280, 0, "dark", ""),
-    "dashboard-narrow": (390, 844, "dark", ""),
-    "playground": (1280, 720, "light", "#playground"),
-    "swarm": (1280, 720, "dark", "#playground"),
+IMAGES = ROOT / "docs" / "images"
+MODELS = ("SmolLM2-135M-Instruct", "SmolLM2-135M-Critic", "SmolLM2-135M-Writer")
+OVERVIEWS = {  # width of the picture, colours
+    "dashboard-dark": (1280, "dark"),
+    "dashboard-light": (1280, "light"),
+    "dashboard-narrow": (390, "dark"),
 }
-ROUTE: dict[str, Any] = {
-    "resolution": "role:reasoner -> Qwen3-8B-4bit",
-    "model": "Qwen3-8B-4bit",
-    "backend": "mlx",
-    "candidates": [
-        {"id": "Qwen3-8B-4bit", "reason": "chosen"},
-        {"id": "Mistral-Small-24B-4bit", "reason": "in quarantine for 42 s"},
-        {"id": "SmolLM2-135M-Instruct", "reason": "does not match 'role:reasoner'"},
-    ],
-    "queue": {"class": "interactive", "position": 0, "predicted_wait_ms": 0},
-    "load": {"needed": False, "fits": True, "evicts": [], "predicted_ms": 0},
-}
+QUESTIONS = (
+    "Why is the sky blue?",
+    "What is a supervisor tree?",
+    "How does a queue stay fair?",
+    "Tell a short story about a lighthouse.",
+)
+SLOW_MS = 180_000  # a small machine with three engines
 
 
-def history(now_ms: float) -> dict[str, list[float]]:
-    """A quarter of an hour that breathes."""
-    ages = range(SECONDS, 0, -1)
-    load = [0.5 + 0.3 * math.sin(a / 70) + 0.1 * math.sin(a / 19) for a in ages]
-    return {
-        "end_ms": [now_ms - age * 1000 for age in ages],
-        "tokens_per_s": [round(120 + 420 * one) for one in load],
-        "ttft_p50_ms": [round(110 + 170 * one) for one in load],
-        "ttft_p95_ms": [round(240 + 800 * one * one) for one in load],
-    }
+def write_models(root: Path) -> None:
+    """Put the built-in model into *root*, once for each name; its files are links."""
+    folder = builtin.prepared()
+    if folder is None:
+        subprocess.run([sys.executable, "-m", "lattice_actors.engine.builtin"], check=True)
+        folder = builtin.prepared()
+    assert folder is not None
+    for name in MODELS:
+        (root / name).mkdir()
+        for file in folder.iterdir():
+            (root / name / file.name).symlink_to(file)
 
 
-def chunks() -> str:
-    """A streamed answer."""
-    words = TEXTS["s1"]["0"].split(" ")
-    events: list[dict[str, Any]] = [{"choices": [{"delta": {"content": f"{w} "}}]} for w in words]
-    events.append({"choices": [{"delta": {}, "finish_reason": "stop"}]})
-    return "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
+@contextmanager
+def served() -> Iterator[Served]:
+    """A server with the models in memory, which lets people wait."""
+    with TemporaryDirectory(prefix="lattice-portraits-") as root:
+        write_models(Path(root))
+        limits = ("--max-resident-models", "3", "--max-streams-per-model", "2")
+        server = start("--model-root", root, *limits, "--queue-wait-s", "600")
+        try:
+            server.wait_until_listening()
+            server.client.timeout = 600
+            for name in MODELS:
+                loaded = server.client.post(f"{server.url}/v1/models/{name}/load")
+                assert loaded.status_code == 200, loaded.text
+            yield server
+        finally:
+            server.client.close()
+            server.stop()
 
 
-def vote() -> str:
-    """A streamed vote."""
-    session = scene(0)["swarms"]["s1"]
-    events: list[tuple[str, Any]] = [("session", {"session": "s1", "strategy": "best-of-n"})]
-    for name, one in session["branches"].items():
-        said: Any = {"branch": int(name), "model": one["model"]}
-        events.append(("branch", {**said, "delta": {"content": TEXTS["s1"][name]}}))
-        events.append(("branch_done", {**said, "ok": True}))
-    votes = [{"branch": int(n), "share": share} for n, share in session["verdict"]["votes"].items()]
-    verdict = {**session["verdict"], "winner_branch": 0, "votes": votes}
-    events.append(("verdict", verdict))
-    return "".join(f"event: {name}\ndata: {json.dumps(body)}\n\n" for name, body in events)
+@contextmanager
+def asked(server: Served) -> Iterator[None]:
+    """Let callers ask, one after the other, as long as this is open."""
+    enough = threading.Event()
 
+    def ask(number: int, model: str, klass: str) -> None:
+        while not enough.is_set():
+            content = QUESTIONS[number % len(QUESTIONS)]
+            server.client.post(
+                server.url + "/v1/chat/completions",
+                json={
+                    "model": model,
+                    "messages": [{"role": "user", "content": content}],
+                    "max_tokens": 40 + 20 * number,
+                },
+                headers={"X-Lattice-Priority": klass},
+            )
 
-def stream(route: Route) -> None:
-    swarm = "/swarm/" in route.request.url
-    route.fulfill(
-        body=vote() if swarm else chunks(),
-        content_type="text/event-stream",
-        headers={"X-Model-Routed-To": "mlx/Qwen3-8B-4bit", "X-Lattice-Cache": "hit=117/127"},
+    callers = (
+        (0, "SmolLM2-135M-Instruct", "interactive"),
+        (1, "SmolLM2-135M-Writer", "normal"),
+        (2, "SmolLM2-135M-Writer", "normal"),
+        (3, "SmolLM2-135M-Writer", "batch"),
     )
+    threads = [threading.Thread(target=ask, args=caller) for caller in callers]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        enough.set()
+        for thread in threads:
+            thread.join()
 
 
-def draw(stage: Stage, name: str, view: str, *, whole: bool) -> None:
-    page = stage.page
-    now_ms = time.time() * 1000
-    stage.answers["/dashboard/api/history"] = (200, history(now_ms))
-    stage.answers["/v1/plan"] = (200, ROUTE)
-    page.route("**/v1/chat/completions", stream)
-    page.route("**/swarm/vote", stream)
-    stage.greeting = scene(now_ms)
-    stage.open(view)
-    expect(page.get_by_text("Live", exact=True)).to_be_visible()
-    stage.send({"type": "swarm_snapshot", "n": 3, "swarms": TEXTS})
-    if view:
-        if name == "swarm":
-            page.get_by_text("Swarm", exact=True).click()
-            page.get_by_label("Models, with commas between").fill("role:reasoner,role:fast,auto")
-        else:
-            page.get_by_label("Capability").fill("role:reasoner")
-        page.get_by_label("Prompt").fill("How should a supervisor restart a child that crashes?")
-        page.get_by_role("button", name="Ask").click()
-        expect(page.locator("#answer")).to_contain_text("done")
-    page.wait_for_timeout(1500)  # the charts are drawn once a second
+@contextmanager
+def arguing(server: Served) -> Iterator[None]:
+    """Let the three models answer one question, and a judge write what comes of it."""
+    body = {
+        "models": list(MODELS),
+        "strategy": "synthesis",
+        "judge": MODELS[0],
+        "messages": [{"role": "user", "content": "How should a server restart what crashes?"}],
+        "temperature": 0.9,  # they are one model under three names
+        "max_tokens": 90,
+    }
+    asking = threading.Thread(
+        target=lambda: server.client.post(server.url + "/swarm/vote", json=body)
+    )
+    asking.start()
+    yield
+    asking.join()
+
+
+def keep(name: str, page: Page, height: float | None = None) -> None:
+    """Draw what *page* shows, or its upper *height* pixels."""
     file = IMAGES / f"{name}.png"
-    page.screenshot(path=file, full_page=whole)
+    size = page.viewport_size
+    assert size is not None
+    page.screenshot(
+        path=file,
+        clip={"x": 0, "y": 0, "width": size["width"], "height": height or size["height"]},
+    )
     if quantiser := shutil.which("pngquant"):
         subprocess.run(
             [quantiser, "--force", "--skip-if-larger", "--ext", ".png", file], check=False
         )
 
 
+def draw_overviews(browser: Browser, server: Served) -> None:
+    """The overview while requests run and wait, and a swarm argues; then the swarm alone."""
+    with ExitStack() as stack:
+        pages: dict[str, Page] = {}
+        for name, (width, scheme) in OVERVIEWS.items():
+            pages[name] = stack.enter_context(watched(browser, width, scheme)).page
+            pages[name].goto(server.url + "/dashboard/")
+            expect(pages[name].get_by_text("Live", exact=True)).to_be_visible()
+        stack.enter_context(asked(server))
+        stack.enter_context(arguing(server))
+        dark = pages["dashboard-dark"]
+        swarm = dark.locator("#swarms article").first
+        for number in range(len(MODELS)):
+            tail = swarm.locator(".branches .tail").nth(number)
+            expect(tail).to_have_text(re.compile(r"[\s\S]{60}"), timeout=SLOW_MS)
+        expect(dark.locator("#queue tbody tr").first).to_be_visible(timeout=SLOW_MS)
+        for name, page in pages.items():
+            keep(name, page)
+        written = swarm.locator(".written .tail")
+        expect(written).to_have_text(re.compile(r"[\s\S]{90}"), timeout=SLOW_MS)
+        dark.locator("#swarms").evaluate("it => scrollTo(0, it.offsetTop - 66)")
+        dark.wait_for_timeout(300)
+        box = dark.locator("#swarms").bounding_box()
+        assert box is not None
+        keep("swarm", dark, min(900, box["y"] + box["height"] + 14))
+
+
+def draw_playground(browser: Browser, server: Served) -> None:
+    with watched(browser, 1280, "light") as shown:
+        page = shown.page
+        page.set_viewport_size({"width": 1280, "height": 720})
+        page.goto(server.url + "/dashboard/#playground")
+        page.get_by_label("Capability").fill("role:fast,auto")
+        page.get_by_label("Prompt").fill("What is the capital of France, and what is it known for?")
+        expect(page.locator("#route .is-chosen")).to_be_visible()
+        page.get_by_role("button", name="Ask").click()
+        expect(page.locator("#answer")).to_contain_text("in all", timeout=SLOW_MS)
+        page.wait_for_timeout(600)  # the route is looked at again
+        keep("playground", page)
+
+
 def main() -> None:
     IMAGES.mkdir(exist_ok=True)
-    with serve_files() as address, open_browser() as browser:
-        for name, (width, height, scheme, view) in PORTRAITS.items():
-            with watched(browser, width, scheme) as shown:
-                if height:
-                    shown.page.set_viewport_size({"width": width, "height": height})
-                draw(Stage(shown.page, address), name, view, whole=not height)
+    began = time.monotonic()
+    with served() as server, open_browser() as browser:
+        draw_playground(browser, server)
+        draw_overviews(browser, server)
+    sys.stderr.write(f"drawn in {time.monotonic() - began:.0f} s\n")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import { merge } from "/dashboard/merge.js";
 import { presetsAsText, presetsFrom } from "/dashboard/panels/preferences.js";
 import { appended, Ring } from "/dashboard/rings.js";
 import { SseParser } from "/dashboard/sse.js";
+import { inPlace } from "/dashboard/steady.js";
 import { MOST_SWARMS, withPieces, withTails } from "/dashboard/texts.js";
 import { pieces, span } from "/dashboard/timeline.js";
 import { viewOf } from "/dashboard/view.js";
@@ -121,6 +122,12 @@ export const cases = {
     same(pieces({ arrivedMs: 0, resolvedMs: 5, phase: "load", grantedMs: null }, 100).map((p) => p.phase),
       ["resolve", "load"]);
     same([900, 1001, 61_000].map(span), [1000, 2000, 120_000]);
+  },
+
+  "what has a place keeps it, and what is new comes last"() {
+    const items = ["d", "b", "a", "c"].map((id) => ({ id }));
+    same(inPlace(items, ["a", "x", "b"]).map(({ id }) => id), ["a", "b", "d", "c"]);
+    same(inPlace(items, []), items);
   },
 
   "attempts come apart, and never more than 15 s"() {

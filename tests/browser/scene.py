@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 GB = 10**9
@@ -252,3 +253,17 @@ def scene(now_ms: float) -> dict[str, Any]:
             "swarm_presets": {"council": ["role:reasoner", "role:coder"]},
         },
     }
+
+
+def vote() -> str:
+    """Return the stream of a vote in the playground, among the branches of `scene`."""
+    session = scene(0)["swarms"]["s1"]
+    events: list[tuple[str, Any]] = [("session", {"session": "s1", "strategy": "best-of-n"})]
+    for name, one in session["branches"].items():
+        said: Any = {"branch": int(name), "model": one["model"]}
+        events.append(("branch", {**said, "delta": {"content": TEXTS["s1"][name]}}))
+        events.append(("branch_done", {**said, "ok": True}))
+    votes = [{"branch": int(n), "share": share} for n, share in session["verdict"]["votes"].items()]
+    verdict = {**session["verdict"], "winner_branch": 0, "votes": votes}
+    events.append(("verdict", verdict))
+    return "".join(f"event: {name}\ndata: {json.dumps(body)}\n\n" for name, body in events)

@@ -10,8 +10,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from .chromium import Watched, open_browser, watched
-from .portraits import vote
-from .scene import TEXTS, scene
+from .scene import TEXTS, scene, vote
 from .stage import Stage, serve_files
 
 pytestmark = pytest.mark.browser
@@ -106,7 +105,7 @@ def test_what_a_judge_writes_has_a_place_of_its_own(stage: Stage) -> None:
     expect(written.locator(".tail")).to_have_text("It is both.")
     expect(written).to_contain_text("judge, writing")
 
-    verdict = {"winner": None, "rationale": "Juno wrote it", "votes": {}, "judge": "Juno"}
+    verdict = {"rationale": "Juno wrote it", "judge": "Juno"}
     stage.delta({"swarms": {"s2": {"judge": {"state": "ok"}, "verdict": verdict}}})
     expect(written).to_contain_text("judge, done")
     expect(written.locator(".tail")).to_have_text("It is both.")
@@ -250,6 +249,22 @@ def test_nothing_moves_when_the_first_state_comes(browser: Browser, address: str
 
         expect(page.locator("#models .card")).to_have_count(5)
         assert [part.bounding_box() for part in parts] == before
+
+
+def test_nothing_slides_away_under_a_pointer(stage: Stage) -> None:
+    page = stage.page
+    first = page.locator("#requests .request").first
+    first.get_by_role("button").hover()
+    late = {"arrived_ms": time.time() * 1000 + 500, "phase": "queue", "model": "newcomer"}
+    stage.delta({"requests": {"z9": late}, "models": {"gemma-3-4b-it-4bit": {"state": "ready"}}})
+
+    gemma = page.locator("#models .card").filter(has_text="gemma")
+    expect(gemma).to_contain_text("ready")
+    expect(page.locator("#models .card").nth(3)).to_contain_text("gemma")  # where it slept
+    expect(page.locator("#requests .request").last).to_contain_text("newcomer")
+    expect(first).not_to_contain_text("newcomer")
+    page.mouse.move(0, 0)
+    expect(first).to_contain_text("newcomer")
 
 
 def test_it_is_operable_by_keyboard_and_remembers_the_theme(stage: Stage) -> None:

@@ -31,7 +31,7 @@ function options(width, lines, value, hover, least) {
   return {
     width,
     height: HEIGHT,
-    padding: [10, 8, 0, 0],
+    padding: [10, 26, 0, 0], // half of the last mark's time of day has room
     legend: { show: false },
     cursor: { y: false, points: { size: 7 }, drag: { setScale: false, x: false, y: false } },
     scales: {

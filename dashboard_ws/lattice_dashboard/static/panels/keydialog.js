@@ -57,4 +57,4 @@ export function KeyDialog({ wanted, onDone, onClose }) {
   `;
 }
 
-const WRONG = "That is not the key of this server. Perhaps a letter is missing?";
+const WRONG = "That is not the key of this server.";

@@ -3,6 +3,7 @@
 import { rescan, steer } from "../api.js";
 import { bytes, count, percent, rate } from "../format.js";
 import { html, still, useState } from "../html.js";
+import { useSteady } from "../steady.js";
 import { isAwake } from "../view.js";
 import { act } from "./notices.js";
 import { Bar, Empty, Panel, State } from "./panel.js";
@@ -17,23 +18,26 @@ function found(diff) {
   return `Models: ${added.length} added, ${removed.length} gone.`;
 }
 
-export const Models = still(({ models, budget }) => html`
-  <${Panel} id="models" title="Models" className="span-12"
-    hint="What can answer. A model with running answers is never evicted."
-    aside=${html`<${Rescan} />`}>
-    ${models.length === 0
-      ? html`<${Empty} title="No model was found">
-          Put a model folder where the server looks for them, then rescan.
-        <//>`
-      : html`<ul class="cards">
-          ${models.map((model) => html`<${Card} key=${model.id} model=${model} budget=${budget} />`)}
-        </ul>`}
-  <//>
-`);
+export const Models = still(({ models, budget }) => {
+  const shown = useSteady(models);
+  return html`
+    <${Panel} id="models" title="Models" className="span-12"
+      hint="What can answer. A model with running answers is never evicted."
+      aside=${html`<${Rescan} />`}>
+      ${models.length === 0
+        ? html`<${Empty} title="No model was found">
+            Put a model folder where the server looks for them, then rescan.
+          <//>`
+        : html`<ul class="cards">
+            ${shown.map((model) => html`<${Card} key=${model.id} model=${model} budget=${budget} />`)}
+          </ul>`}
+    <//>
+  `;
+});
 
 const Card = still(({ model, budget }) => {
   const awake = isAwake(model.state);
-  const local = model.backend.startsWith("mlx");
+  const local = model.backend === "mlx";
   return html`
     <li class="card ${awake ? "awake" : "asleep"}" aria-label=${model.id}>
       <div class="card-head">

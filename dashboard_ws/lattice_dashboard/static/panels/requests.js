@@ -4,6 +4,7 @@ import { cancelRequest } from "../api.js";
 import { serverNow, useNow } from "../clock.js";
 import { clock, count, duration, rate } from "../format.js";
 import { html, still } from "../html.js";
+import { useAimed } from "../steady.js";
 import { PHASES, inWords, pieces, span, ticks } from "../timeline.js";
 import { act } from "./notices.js";
 import { Empty, Panel } from "./panel.js";
@@ -17,7 +18,8 @@ const Legend = () => html`
 `;
 
 export const Requests = still(({ requests }) => {
-  const shown = requests.slice(0, MOST_ROWS);
+  const [steady, aiming] = useAimed(requests);
+  const shown = steady.slice(0, MOST_ROWS);
   const running = shown.filter((request) => request.endedMs === null);
   const now = useNow(running.length > 0);
   const long = Math.max(1000, ...shown.map((one) => (one.endedMs ?? now) - one.arrivedMs));
@@ -28,15 +30,15 @@ export const Requests = still(({ requests }) => {
       aside=${html`<${Legend} />`}>
       ${shown.length === 0
         ? html`<${Empty} title="Nothing has been asked yet">
-            Send a chat to <code>/v1/chat/completions</code>, or try the
-            <a href="#playground">playground</a>.
+            Send a chat to <code>/v1/chat/completions</code>, or try${" "}
+            the <a href="#playground">playground</a>.
           <//>`
         : html`
           <div class="axis" aria-hidden="true">
             ${ticks(length).map(({ at, ms }) => html`
               <span key=${at} style=${{ left: `${at * 100}%` }}>${ms ? duration(ms) : "0"}</span>`)}
           </div>
-          <ul class="rows scroll" tabindex="0" aria-label="Requests, running ones first">
+          <ul class="rows scroll" tabindex="0" aria-label="Requests, running ones first" ...${aiming}>
             ${shown.map((request) => html`
               <${Row} key=${request.id} request=${request} length=${length}
                 now=${request.endedMs === null ? now : 0} />`)}

@@ -14,7 +14,7 @@ export const Upstreams = still(({ upstreams, egress }) => upstreams.length > 0 &
         ${upstreams.map((one) => html`
           <li key=${one.name} class="upstream" aria-label=${one.name}>
             <div class="card-head"><h3 title=${one.url}>${one.name}</h3><${State} state=${one.state} /></div>
-            <p class="sub clip">${one.reason ? down(one) : `${one.kind} at ${one.url}`}</p>
+            <p class="sub whole">${one.reason ? down(one) : `${one.kind} at ${one.url}`}</p>
             <dl class="facts">
               <div><dt>Models</dt><dd>${count(one.models)}</dd></div>
               <div><dt>Running</dt><dd>${count(one.running)}<small>${one.limit ? ` of ${one.limit}` : ""}</small></dd></div>
