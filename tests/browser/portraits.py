@@ -86,7 +86,7 @@ def asked(server: Served) -> Iterator[None]:
                 json={
                     "model": model,
                     "messages": [{"role": "user", "content": content}],
-                    "max_tokens": 40 + 20 * number,
+                    "max_tokens": 30 + 10 * number,
                 },
                 headers={"X-Lattice-Priority": klass},
             )
@@ -117,7 +117,7 @@ def arguing(server: Served) -> Iterator[None]:
         "judge": MODELS[0],
         "messages": [{"role": "user", "content": "How should a server restart what crashes?"}],
         "temperature": 0.9,  # they are one model under three names
-        "max_tokens": 90,
+        "max_tokens": 70,
     }
     asking = threading.Thread(
         target=lambda: server.client.post(server.url + "/swarm/vote", json=body)
@@ -150,18 +150,18 @@ def draw_overviews(browser: Browser, server: Served) -> None:
             pages[name] = stack.enter_context(watched(browser, width, scheme)).page
             pages[name].goto(server.url + "/dashboard/")
             expect(pages[name].get_by_text("Live", exact=True)).to_be_visible()
-        stack.enter_context(asked(server))
         stack.enter_context(arguing(server))
+        stack.enter_context(asked(server))
         dark = pages["dashboard-dark"]
         swarm = dark.locator("#swarms article").first
         for number in range(len(MODELS)):
             tail = swarm.locator(".branches .tail").nth(number)
-            expect(tail).to_have_text(re.compile(r"[\s\S]{60}"), timeout=SLOW_MS)
+            expect(tail).to_have_text(re.compile(r"[\s\S]{40}"), timeout=SLOW_MS)
         expect(dark.locator("#queue tbody tr").first).to_be_visible(timeout=SLOW_MS)
         for name, page in pages.items():
             keep(name, page)
         written = swarm.locator(".written .tail")
-        expect(written).to_have_text(re.compile(r"[\s\S]{90}"), timeout=SLOW_MS)
+        expect(written).to_have_text(re.compile(r"[\s\S]{60}"), timeout=SLOW_MS)
         dark.locator("#swarms").evaluate("it => scrollTo(0, it.offsetTop - 66)")
         dark.wait_for_timeout(300)
         box = dark.locator("#swarms").bounding_box()

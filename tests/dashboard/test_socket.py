@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -25,7 +23,7 @@ from trio_websocket import (
 
 from lattice_actors.metrics.patches import apply
 from lattice_bench.echo_model import write_echo_model
-from tests.end_to_end.serving import SOURCES, Served, eventually, start
+from tests.end_to_end.serving import Served, eventually, start
 
 KEY = "correct-horse-battery"
 CLIENTS = 100
@@ -233,40 +231,6 @@ async def test_what_a_client_says_later_is_dropped(server: Served) -> None:
 
 def test_a_path_that_is_no_socket_is_a_404(server: Served) -> None:
     assert status(server, "/v1/nothing") == 404
-
-
-def top(server: Served, *args: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "lattice_http", "top", "--base-url", server.url + "/v1", *args]
-    environ = {"PYTHONPATH": SOURCES, "COLUMNS": "100"}
-    return subprocess.run(
-        command, env=environ, capture_output=True, text=True, check=False, timeout=60
-    )
-
-
-def test_top_writes_one_state_for_scripts(server: Served) -> None:
-    ran = top(server, "--once", "--json", "--api-key", KEY)
-
-    assert ran.returncode == 0, ran.stderr
-    [line] = ran.stdout.splitlines()
-    assert json.loads(line)["models"]["echo"]["backend"] == "mlx"
-
-
-def test_top_draws_one_state_for_people(server: Served) -> None:
-    server.chat(model="no such model", max_tokens=0)
-
-    ran = top(server, "--once", "--api-key", KEY)
-
-    assert "echo" in ran.stdout
-    assert "invalid_request" in ran.stdout
-    assert max(len(line) for line in ran.stdout.splitlines()) <= 100
-
-
-def test_top_says_why_there_is_nothing(server: Served) -> None:
-    ran = top(server, "--once", "--api-key", "wrong")
-
-    assert ran.returncode == 1
-    assert "answers 401" in ran.stderr
-    assert "Traceback" not in ran.stderr
 
 
 def test_the_server_stops_at_once_and_says_so_to_who_follows(model: Path) -> None:

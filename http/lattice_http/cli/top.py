@@ -66,7 +66,7 @@ def top(
         bool, Parameter(help="Write each state as one line of JSON.", negative="")
     ] = False,
 ) -> int:
-    """Watch a server: models, queue, running requests, refusals."""
+    """Watch a server: models, queue, swarms, requests, refusals."""
     if not base_url.startswith(("http://", "https://")):
         say(f"--base-url begins with http:// or https://, unlike {base_url!r}")
         return WRONG_USE
@@ -141,7 +141,8 @@ async def _follow(
                 if followed.hear(await socket.get_message()):
                     changed()
     except ConnectionRejected as error:
-        raise NoState(f"{url} answers {error.status_code}") from None
+        why = " (a wrong key, or none: --api-key)" if error.status_code == 401 else ""
+        raise NoState(f"{url} answers {error.status_code}{why}") from None
     except ConnectionClosed as error:
         reason = error.reason
         why = f"{reason.code} {reason.reason or ''}".strip() if reason is not None else "no reason"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,9 @@ from rich.text import Text
 
 MIB = 1024 * 1024
 MOST_ROWS = 20  # of a table; the page shows all
+MOST_WAITING = 8
+MOST_SWARMS = 3
+MOST_REASON_CHARS = 60  # of a verdict: a longer one would take the width of the other columns
 COLOURS = {"ready": "green", "loading": "yellow", "failed": "red", "quarantined": "red"}
 
 
@@ -20,7 +24,11 @@ def screen(state: Mapping[str, Any], problem: str | None) -> RenderableType:
     if problem is not None:
         parts.append(Text(problem, style="bold red"))
     if state:
-        parts += [_head(state), _models(state), _requests(state), _errors(state)]
+        parts += [_head(state), _models(state)]
+        # What is rarely there takes no lines.
+        parts += [_queue(state)] if state.get("queue", {}).get("waiting") else []
+        parts += [_swarms(state)] if state.get("swarms") else []
+        parts += [_requests(state), _errors(state)]
     return Group(*parts)
 
 
@@ -66,6 +74,34 @@ def _models(state: Mapping[str, Any]) -> Table:
             f"{model.get('tokens_per_s', 0):g}",
             str(model.get("ghost_tokens", 0)),
             Text(model.get("barred") or ("pinned" if model.get("pinned") else "")),
+        )
+    return table
+
+
+def _queue(state: Mapping[str, Any]) -> Table:
+    table = _table("queue", "id", "model", "class", "starts in")
+    waiting = sorted(
+        state["queue"]["waiting"].items(), key=lambda pair: pair[1]["predicted_wait_ms"]
+    )
+    for name, one in waiting[:MOST_WAITING]:
+        level = one["class"] if one["level"] == one["class"] else f"{one['class']} > {one['level']}"
+        starts = f"{one['predicted_wait_ms'] / 1000:.1f} s"
+        table.add_row(Text(name), Text(one["model"]), level, starts)
+    return table
+
+
+def _swarms(state: Mapping[str, Any]) -> Table:
+    table = _table("swarms", "strategy", "state", "branches", "judge", "verdict")
+    newest = sorted(state["swarms"].values(), key=lambda one: -one["started_ms"])
+    for one in newest[:MOST_SWARMS]:
+        states = Counter(branch["state"] for branch in one["branches"].values())
+        judge = one.get("judge")
+        table.add_row(
+            one["strategy"],
+            Text(one.get("outcome", "running")),
+            ", ".join(f"{count} {state}" for state, count in states.items()),
+            Text(f"{judge['model']} {judge['state']}" if judge else "-"),
+            Text(one.get("verdict", {}).get("rationale", "")[:MOST_REASON_CHARS]),
         )
     return table
 
