@@ -241,8 +241,9 @@ class Ledger:
         self.totals.record("lattice_model_load_seconds", LOAD_BOUNDS, news.load_s, model, LOCAL)
 
     def stopped(self, news: Stopped) -> None:
+        model, reason = self._labels.of("model", news.model), self._labels.of("code", news.reason)
         self._now.count(("stops", "", ""))
-        self.totals.count("lattice_model_stops", self._labels.of("model", news.model), LOCAL)
+        self.totals.count("lattice_model_stops", model, LOCAL, reason)
 
     def failed(self, news: Failed) -> None:
         model, code = self._labels.of("model", news.model), self._labels.of("code", news.code)

@@ -147,7 +147,7 @@ class Stopped:
     """A model was told to leave memory."""
 
     model: str
-    reason: str
+    reason: str  # "evicted", "unloaded", "idle"
 
 
 @attrs.frozen

@@ -83,7 +83,7 @@ COUNTERS = {
         "Prompts looked up.",
         (MODEL, BACKEND, "lattice_cache_result"),
     ),
-    "lattice_model_stops": ("Models told to leave memory.", (MODEL, BACKEND)),
+    "lattice_model_stops": ("Models told to leave memory.", (MODEL, BACKEND, "reason")),
     "lattice_model_failures": (
         "Loads that failed and engines that died.",
         (MODEL, BACKEND, "code"),

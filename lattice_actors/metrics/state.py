@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import attrs
 
 from lattice_actors.admission.verdicts import Class, Phase
+from lattice_actors.residency.lru import EVICTED
 from lattice_actors.residency.states import ModelState
 from lattice_actors.supervisor import ActorView
 
@@ -236,6 +237,7 @@ def _fault(fault: Fault, picture: Picture) -> Document:
 def _totals(ledger: Ledger, picture: Picture) -> Document:
     totals = ledger.totals
     hits = totals.sums.get("lattice_prefix_cache_requests", {})
+    stops = totals.sums.get("lattice_model_stops", {})
     return {
         "requests": totals.sum("lattice_requests"),
         "refused": totals.sum("lattice_errors"),
@@ -245,5 +247,6 @@ def _totals(ledger: Ledger, picture: Picture) -> Document:
         "ghost_tokens": sum(view.ghost_tokens for view in picture.models),
         "restarts": sum(view.restarts for view in picture.models),
         "stops": totals.sum("lattice_model_stops"),
+        "evictions": sum(count for label, count in stops.items() if label[-1] == EVICTED),
         "failures": totals.sum("lattice_model_failures"),
     }

@@ -267,8 +267,8 @@ class EvictorActor:
                         self._admission.make_room(model, victims)
                 case lru.Drain(model):
                     self._admission.drain(model)
-                case lru.Stop(model):
-                    self._models.of(model).stop(f"{model} makes room")
+                case lru.Stop(model, why):
+                    self._models.of(model).stop(why)
                 case lru.CannotFit(model, message):
                     self._misfits.add(model)
                     barred = Barred("model_does_not_fit", message, None)

@@ -17,6 +17,8 @@ from collections.abc import Iterator
 import attrs
 
 SHRINK_BY = 0.10  # of the budget, when an engine died of memory all the same
+# Why a model leaves memory: room for another, an operator's wish, or that nobody asked for it.
+EVICTED, UNLOADED, IDLE = "evicted", "unloaded", "idle"
 
 
 class Stage(enum.Enum):
@@ -55,6 +57,7 @@ class Stop:
     """Nobody uses it any more: end its process and wait for the reap."""
 
     model: str
+    why: str = EVICTED
 
 
 @attrs.frozen
@@ -74,6 +77,7 @@ class _Resident:
     last_used: float
     stage: Stage = Stage.LOADING
     busy: bool = False
+    why: str = EVICTED  # it gives way
 
     @property
     def yields(self) -> bool:
@@ -135,7 +139,7 @@ class Residency:
         if resident is None or resident.stage in (Stage.LOADING, Stage.STOPPING):
             return []  # said twice: it may be on its way back already
         resident.stage = Stage.STOPPING
-        return [Stop(model), *self._serve(now)]
+        return [Stop(model, resident.why), *self._serve(now)]
 
     def gone(self, model: str, now: float) -> list[Action]:
         """The process of *model* has been reaped, for whatever cause: its bytes are free."""
@@ -155,14 +159,17 @@ class Residency:
 
     def unload(self, model: str, now: float) -> list[Action]:
         """An operator wants *model* out of memory, as soon as nobody uses it."""
+        return self._unload(model, now, UNLOADED)
+
+    def _unload(self, model: str, now: float, why: str) -> list[Action]:
         resident = self._residents.get(model)
         if resident is None or resident.stage is Stage.STOPPING:
             return []
         self._wants.pop(model, None)
         if resident.stage is Stage.LOADING:
             resident.stage = Stage.STOPPING
-            return [Stop(model), *self._serve(now)]
-        resident.stage = Stage.GIVING_WAY
+            return [Stop(model, why), *self._serve(now)]
+        resident.stage, resident.why = Stage.GIVING_WAY, why
         return [Drain(model)]
 
     def pin(self, model: str, *, pinned: bool, now: float) -> list[Action]:
@@ -184,7 +191,7 @@ class Residency:
             action
             for model, resident in list(self._residents.items())
             if self._idle_until(model, resident) <= now
-            for action in self.unload(model, now)
+            for action in self._unload(model, now, IDLE)
         ]
 
     def remind(self) -> list[Action]:
@@ -287,6 +294,7 @@ class Residency:
             return  # what must go is going already, or still loading: news will come
         for victim in fresh:
             self._residents[victim].stage = Stage.GIVING_WAY
+            self._residents[victim].why = EVICTED
         self._asked[model] = (*self._asked.get(model, ()), *fresh)
         yield from self._ask_again(model)
 

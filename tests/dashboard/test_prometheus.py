@@ -113,6 +113,7 @@ async def test_what_engines_here_tell_is_of_their_backend(ledger: Ledger) -> Non
     ledger.stepped(Stepped("a", 2, 30, 0.01, 0.02, 3))
     ledger.loaded(Loaded("a", 2.0))
     ledger.stopped(Stopped("a", "idle"))
+    ledger.stopped(Stopped("a", "evicted"))
     ledger.failed(Failed("a", 1.0, "model_crashed", "gone"))
 
     found = scraped_of(ledger)
@@ -122,10 +123,11 @@ async def test_what_engines_here_tell_is_of_their_backend(ledger: Ledger) -> Non
         ("lattice_prefilled_tokens", "_total", 30),
         ("gen_ai_server_time_per_output_token_seconds", "_count", 3),
         ("lattice_model_load_seconds", "_count", 1),
-        ("lattice_model_stops", "_total", 1),
+        ("lattice_model_stops", "_total", 2),
         ("lattice_model_failures", "_total", 1),
     ):
         assert by(BACKEND, found[name], suffix) == {"mlx": value}, name
+    assert by("reason", found["lattice_model_stops"], "_total") == {"idle": 1, "evicted": 1}
 
 
 async def test_whatever_callers_ask_for_the_number_of_series_is_bounded(ledger: Ledger) -> None:

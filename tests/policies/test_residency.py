@@ -188,6 +188,24 @@ def test_room_is_made_before_the_load_and_the_load_waits_for_the_reap() -> None:
     assert policy.gone("a", 3) == [Load("b")]
 
 
+def test_it_is_told_why_a_model_leaves() -> None:
+    policy = Residency(100, 10, idle_ttl_s=50)
+    ready(policy, "a", 80, 0)
+    policy.want("b", 80, 1)
+    assert policy.drained("a", 2) == [Stop("a", "evicted")]
+    policy.gone("a", 3)
+    policy.unload("b", 4)  # while it loads
+    assert policy.stage("b") is Stage.STOPPING
+    policy.gone("b", 5)
+
+    ready(policy, "c", 40, 6)
+    policy.unload("c", 7)
+    assert policy.drained("c", 8) == [Stop("c", "unloaded")]
+    ready(policy, "d", 40, 9)
+    policy.expire(60)
+    assert policy.drained("d", 61) == [Stop("d", "idle")]
+
+
 def test_a_small_model_that_fits_beside_the_first_want_does_not_wait_for_it() -> None:
     policy = Residency(100, 10)
     ready(policy, "a", 70, 0)
