@@ -77,6 +77,18 @@ async def test_the_prediction_of_who_waits_is_compared_with_what_came(
         assert state.document["windows"]["15m"]["predicted_off_ms"]["count"] == 12
 
 
+async def test_a_model_that_makes_room_counts_as_evicted(autojump_clock: MockClock) -> None:
+    async with open_house(max_models=1) as house:
+        await ask(house, "r")
+        await ask(house, "s", "b")
+        await house.lattice.evictor.unload("b")
+        await trio.sleep(1)
+
+        totals = (await house.lattice.metrics.look()).document["totals"]
+
+        assert (totals["stops"], totals["evictions"]) == (2, 1)
+
+
 async def test_what_is_over_is_let_go(autojump_clock: MockClock) -> None:
     async with open_house() as house:
         await ask(house, "r")
