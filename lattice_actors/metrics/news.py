@@ -195,7 +195,7 @@ class SwarmText:
 
     session: str
     branch: int | None  # None: the judge
-    text: str
+    text: str  # empty: a piece of reasoning
     model: str = ""
     stage: str = ""
 

@@ -28,6 +28,7 @@ MOST_RATIONALE_CHARS = 1000
 JUDGE = "judge"  # in place of the number of a branch: what it writes is text, too
 
 _ENDS = {None: "ok", "cancelled": "cancelled"}  # by the kind of the error
+_GOING = ("waiting", "thinking", "running")
 _JUDGED = {"ok": "ok", "client_left": "cancelled", "request_cancelled": "cancelled"}  # by outcome
 
 
@@ -76,7 +77,7 @@ class _Session:
         self.ended, self.outcome = at, outcome
         for branch in self.branches.values():
             branch.tail = ""
-            if branch.state in ("waiting", "running"):
+            if branch.state in _GOING:
                 branch.state = "cancelled"
         if self.judge is not None:
             self.judge.tail = ""
@@ -203,10 +204,11 @@ class Swarms:
         if branch is None:
             return
         branch.model, branch.stage = news.model or branch.model, news.stage or branch.stage
-        branch.state = "running"
         branch.tokens += 1
-        branch.tail = (branch.tail + news.text)[-TAIL_CHARS:]
-        self._fresh.setdefault((news.session, news.branch), []).append(news.text)
+        branch.state = "running" if news.text or branch.tail else "thinking"
+        if news.text:
+            branch.tail = (branch.tail + news.text)[-TAIL_CHARS:]
+            self._fresh.setdefault((news.session, news.branch), []).append(news.text)
 
     def _judge_text(self, session: _Session, news: SwarmText) -> None:
         judge = session.judge = session.judge or _Judge(news.model)

@@ -54,8 +54,9 @@ async def test_a_branch_is_there_before_it_speaks_and_tells_how_it_ended(
     async with open_metrics() as metrics:
         swarm = metrics.handle.swarm
         swarm(SwarmBegan("w", trio.current_time(), "debate", request_id="r"))
-        for number in range(4):
+        for number in range(5):
             swarm(SwarmBranchBegan("w", number, "a", "round 1"))
+        swarm(SwarmText("w", 4, ""))
         swarm(SwarmText("w", 1, "so"))
         swarm(SwarmBranchOver("w", 2, "a", 3, "cancelled", "round 1"))
         swarm(SwarmBranchOver("w", 3, "a", 3, "timeout", "round 1"))
@@ -64,10 +65,10 @@ async def test_a_branch_is_there_before_it_speaks_and_tells_how_it_ended(
 
         assert shown["request_id"] == "r"
         states = [branch["state"] for branch in shown["branches"].values()]
-        assert states == ["waiting", "running", "cancelled", "failed"]
+        assert states == ["waiting", "running", "cancelled", "failed", "thinking"]
         swarm(SwarmEnded("w", trio.current_time(), "ok"))
         ended = (await metrics.handle.look()).document["swarms"]["w"]["branches"]
-        assert [ended["0"]["state"], ended["1"]["state"]] == ["cancelled", "cancelled"]
+        assert [ended[number]["state"] for number in ("0", "1", "4")] == ["cancelled"] * 3
 
 
 async def test_what_a_judge_writes_is_seen_while_it_writes(autojump_clock: MockClock) -> None:

@@ -86,7 +86,7 @@ def asked(server: Served) -> Iterator[None]:
                 json={
                     "model": model,
                     "messages": [{"role": "user", "content": content}],
-                    "max_tokens": 30 + 10 * number,
+                    "max_tokens": 14 + 6 * number,
                 },
                 headers={"X-Lattice-Priority": klass},
             )

@@ -45,7 +45,7 @@ const ENDS = { ok: "done", client_left: "left by its client" };
 const howItGoes = ({ endedMs, outcome }) =>
   endedMs ? ENDS[outcome] ?? outcome?.replaceAll("_", " ") ?? "done" : "running";
 
-const GOING = new Set(["waiting", "running"]);
+const GOING = new Set(["waiting", "thinking", "running"]);
 
 /** "round 2"; and how it is there, unless it just runs or went well. */
 const where = ({ stage, state }) =>
