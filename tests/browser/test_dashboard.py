@@ -189,6 +189,10 @@ def test_the_playground_streams_explains_and_stops(server: Served, shown: Watche
     page.get_by_label("Capability").fill("slow")
     page.get_by_role("button", name="Ask").click()
     expect(page.locator("#answer .text")).to_contain_text("over")
+    page.get_by_role("link", name="Overview", exact=True).click()
+    expect(page.locator(".request.going").filter(has_text="slow")).to_contain_text("tok/s")
+    page.get_by_role("link", name="Playground", exact=True).click()
+    expect(page.locator("#answer .text")).to_contain_text("over the sea over")
     page.get_by_role("button", name="Stop").click()
     expect(page.locator("#answer")).to_contain_text("stopped")
     eventually(lambda: server.running() == 0)
@@ -400,6 +404,7 @@ def test_a_real_model_streams_into_the_page(
         expect(page.locator("#answer .text")).to_have_text(
             "The capital of France is Paris.", timeout=60_000
         )
+        expect(page.locator("#answer .panel-aside")).to_have_text("done")
         page.get_by_role("link", name="Overview", exact=True).click()
         expect(page.locator(".request.ended")).to_contain_text("8 tok")
         assert page.evaluate("(scrollTo(500, 0), scrollX)") == 0
@@ -410,6 +415,7 @@ def test_a_real_model_streams_into_the_page(
             "strategy": "synthesis",
             "judge": "auto",
             "temperature": 1.0,
+            "seed": 11,
             "max_tokens": 24,
             "messages": [{"role": "user", "content": "Why is the sky blue?"}],
         }

@@ -1,7 +1,7 @@
 // Ask something, and see who answers, why, and how fast.
 
 import { NOTHING_YET, question } from "../asking.js";
-import { html, useCallback, useEffect, useRef, useState } from "../html.js";
+import { html, useCallback, useEffect, useState } from "../html.js";
 import { Answer } from "./answer.js";
 import { Form } from "./askform.js";
 import { Route } from "./route.js";
@@ -11,27 +11,35 @@ const EMPTY = {
   maxTokens: "256", temperature: "", klass: "interactive",
 };
 
-const START = { form: EMPTY, answer: NOTHING_YET };
-let last = START; // so that a look at the overview loses nothing
+// It goes on while somebody looks at the overview, where the same answer is a row or a swarm.
+const talk = { form: EMPTY, answer: NOTHING_YET, asking: null, draw: null };
 
 export function Playground({ ids }) {
-  const [form, setForm] = useState(last.form);
-  const [answer, setAnswer] = useState(last.answer);
-  const asking = useRef(null);
+  const [form, setForm] = useState(talk.form);
+  const [answer, setAnswer] = useState(talk.answer);
 
   useEffect(() => {
-    last = { form, answer };
-  }, [form, answer]);
-  useEffect(() => () => asking.current?.abort(), []);
+    talk.form = form;
+  }, [form]);
+  useEffect(() => {
+    talk.draw = setAnswer;
+    return () => {
+      talk.draw = null;
+    };
+  }, []);
 
   const send = useCallback(async () => {
-    asking.current?.abort();
+    talk.asking?.abort();
     const mine = new AbortController();
-    asking.current = mine;
-    const show = atOneAFrame((next) => asking.current === mine && setAnswer(next));
+    talk.asking = mine;
+    const show = atOneAFrame((next) => {
+      if (talk.asking !== mine) return;
+      talk.answer = next;
+      talk.draw?.(next);
+    });
     await question(form, mine.signal, show);
   }, [form]);
-  const stop = useCallback(() => asking.current?.abort(), []);
+  const stop = useCallback(() => talk.asking?.abort(), []);
   const change = useCallback((changes) => setForm((before) => ({ ...before, ...changes })), []);
 
   return html`
