@@ -176,6 +176,13 @@ class Delta:
 
 
 @attrs.frozen
+class Vectors:
+    """The embedding of the next input, or of several."""
+
+    content: bytes = attrs.field(repr=False)  # little-endian float32
+
+
+@attrs.frozen
 class Finish:
     """The end of the answer; nothing follows."""
 

@@ -94,7 +94,7 @@ class _Question:
             return escalated
         matches = self._matches()
         if self.ask.kind is Kind.EMBEDDING and spec.placeholder:
-            matches = matches[:1]  # another model's vectors are no replacement
+            matches = self._replicas_of_first(matches)
         if chosen := self._first_available(matches):
             return self._route(chosen, matches, self.reasons.passed_over(chosen, matches))
         if matches:
@@ -118,6 +118,13 @@ class _Question:
     def may_fall_back(self) -> bool:
         """A model that was not named may answer; never with vectors, which are its own."""
         return self.ask.allow_fallback and self.ask.kind is not Kind.EMBEDDING
+
+    def _replicas_of_first(self, matches: list[Match]) -> list[Match]:
+        """The first one and its replicas: other models' vectors are no replacement."""
+        if not matches or self.candidates[matches[0].index].locality == "local":
+            return matches[:1]
+        names = self.preferences.own_names
+        return [match for match in matches if names[match.index] == names[matches[0].index]]
 
     def _escalated(self) -> Route | None:
         """The cloud's configured model, where that is wished and the caller named no model."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import attrs
 import httpx2
@@ -12,13 +12,13 @@ import trio
 from lattice_actors.admission.forecast import PRIOR_BYTES_PER_TOKEN
 from lattice_actors.admission.ticket import Ticket
 from lattice_actors.errors import LatticeError
-from lattice_actors.generation import Delta, Finish, Prefill
+from lattice_actors.generation import Finish, Prefill, Vectors
 
 from .connection import Reply, fault_of
 from .faults import Fault, server_fault
 from .health import RetryBudget
 from .openai_wire import WireFault
-from .peer import Asking, Peer, Reader
+from .peer import Asking, Peer, Piece, Reader
 from .plan import UpstreamPlan
 from .probing import read_bounded
 from .trying import Again, GiveUp, after
@@ -26,6 +26,7 @@ from .trying import Again, GiveUp, after
 MAX_ERROR_BYTES = 64 * 1024
 DRAIN_S = 0.1  # after the last word, for the end of the response: the connection is used again
 MAX_DRAIN_BYTES = 64 * 1024
+VECTORS_AT_ONCE = 64  # read between two checkpoints: others have their turn
 
 log = structlog.get_logger(__name__)
 
@@ -76,6 +77,7 @@ class Answer:
         plan = self._plan
         clock = trio.CancelScope(deadline=trio.current_time() + plan.first_byte_timeout_s)
         reader: Reader | None = None
+        self._ticket.stream.vectors.clear()  # of a try that failed among them
         try:
             with clock:
                 async with asking.send() as reply:
@@ -129,15 +131,21 @@ class Answer:
             elif reader.signs_of_life > lines:
                 lines = reader.signs_of_life
                 clock.deadline = trio.current_time() + self._plan.idle_timeout_s
-        self._push(reader.end())
+        for number, piece in enumerate(reader.end(), 1):
+            if not self._push((piece,)):
+                return
+            if number % VECTORS_AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
 
-    def _push(self, pieces: list[Delta | Finish]) -> bool:
+    def _push(self, pieces: Iterable[Piece]) -> bool:
         """Hand *pieces* on; False: nobody reads them."""
         stream = self._ticket.stream
         for piece in pieces:
             if isinstance(piece, Finish):
                 stream.finish(piece)
                 self._ended()  # the slot is free; what follows is about the connection only
+            elif isinstance(piece, Vectors):
+                stream.push_vectors(piece.content)
             else:
                 if not self._begun:
                     self._begun = True  # the prompt has been read; how long it was is told last

@@ -9,6 +9,8 @@ import msgspec
 from lattice_actors.errors import BadRequest
 from lattice_actors.generation import Chat, Embed, Grammar, Job, Text, ToolUse
 
+from .embedding_wire import EMBEDDINGS_PATH, body_of
+
 CHAT_PATH = "/v1/chat/completions"
 TEXT_PATH = "/v1/completions"
 
@@ -21,7 +23,8 @@ _GUIDED = {"regex": "guided_regex", "choice": "guided_choice", "grammar": "guide
 def request_of(job: Job, model: str, kind: str) -> tuple[str, bytes]:
     """Return the path and the body that ask a server of this *kind* for the answer to *job*.
 
-    It is always asked to stream, so that leaving and time limits work for whole answers too.
+    It is always asked to stream, so that leaving and time limits work for whole answers too;
+    embeddings come at once.
 
     Raises:
         BadRequest: this kind of server cannot do what the job asks for; `param` names the field.
@@ -29,8 +32,7 @@ def request_of(job: Job, model: str, kind: str) -> tuple[str, bytes]:
     body: dict[str, Any] = {"model": model}
     prompt = job.prompt
     if isinstance(prompt, Embed):
-        text = f"{model} is on another server, and embeddings are made here only"
-        raise BadRequest(text, code="unsupported_model", param="model")
+        return EMBEDDINGS_PATH, body_of(prompt, model, kind)
     if isinstance(prompt, Chat):
         path = CHAT_PATH
         body["messages"] = msgspec.Raw(prompt.source) if prompt.source else prompt.messages

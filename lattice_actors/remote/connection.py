@@ -74,7 +74,12 @@ class Connection:
 
     @asynccontextmanager
     async def send(
-        self, path: str, body: bytes | None, request_id: str, purpose: Purpose
+        self,
+        path: str,
+        body: bytes | None,
+        request_id: str,
+        purpose: Purpose,
+        accept: str = "text/event-stream",
     ) -> AsyncIterator[Reply]:
         """Send a request (GET without a *body*); leaving closes it, read to its end or not.
 
@@ -84,7 +89,7 @@ class Connection:
         url = httpx2.URL(self._plan.url + path)
         headers = {"X-Request-Id": request_id} if request_id else {}
         if body is not None:
-            headers |= {"Content-Type": "application/json", "Accept": "text/event-stream"}
+            headers |= {"Content-Type": "application/json", "Accept": accept}
         port = url.port or (443 if url.scheme == "https" else 80)
         entry = self._ledger.begin(
             request_id, self._plan.name, f"{url.host}:{port}", purpose, len(body or b"")

@@ -22,8 +22,10 @@ MAX_LIST_BYTES = 4 * 1024 * 1024
 MAX_MODELS = 512
 MAX_ID_CHARS = 256
 
-# Contract 8: what has one of these words between borders answers no chat.
-_NO_CHAT = re.compile(r"(?:^|[/ _-])(?:embed|embeddings?|nomic-embed|bge|e5)(?:$|[/ _-])", re.I)
+# What has one of these words between borders answers no chat.
+_NO_CHAT = re.compile(
+    r"(?:^|[/ _-])(?:embed|embeddings?|nomic-embed|bge|e5|gte|minilm)(?:$|[/ :_-])", re.I
+)
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]|^\s|\s$")
 _ALONE = "me"  # `owned_by` of llama-cpp-python's server
 _OURS = frozenset({"mlx"})  # `owned_by` of what a lattice runs itself
@@ -99,7 +101,7 @@ def read_listing(body: bytes, plan: UpstreamPlan) -> Listing:
         if lattice and model.owned_by not in _OURS and model.id not in named:
             continue
         if plan.wants(model.id) and len(models) < MAX_MODELS:
-            models.setdefault(model.id, _listed(model))
+            models.setdefault(model.id, _listed(model, plan))
     alone = bool(found) and all(model.owned_by == _ALONE for model in found)
     kind: Guess = "lattice" if lattice else "vllm" if vllm else "alone" if alone else "openai"
     return Listing(tuple(models.values()), kind, None if loaded is None else frozenset(loaded))
@@ -107,7 +109,24 @@ def read_listing(body: bytes, plan: UpstreamPlan) -> Listing:
 
 def unlisted(plan: UpstreamPlan) -> Listing:
     """Return what a server has that keeps no list: the models the plan names."""
-    return Listing(tuple(Listed(name, embeds=not chats(name)) for name in plan.named_models))
+    return Listing(
+        tuple(
+            Listed(name, embeds=plan.embeds(name) or not chats(name)) for name in plan.named_models
+        )
+    )
+
+
+def typed(listing: Listing, embeds: Mapping[str, bool], plan: UpstreamPlan) -> Listing:
+    """Return *listing* with what LM Studio says of its models: which of them embed."""
+    return attrs.evolve(
+        listing,
+        models=tuple(
+            attrs.evolve(
+                model, embeds=plan.embeds(model.name) or embeds.get(model.name, model.embeds)
+            )
+            for model in listing.models
+        ),
+    )
 
 
 def chats(name: str) -> bool:
@@ -137,7 +156,7 @@ def entries(
     )
 
 
-def _listed(model: _Model) -> Listed:
+def _listed(model: _Model, plan: UpstreamPlan) -> Listed:
     meta = model.meta or _Meta()
     contexts = (
         model.context_length,
@@ -147,7 +166,8 @@ def _listed(model: _Model) -> Listed:
         meta.n_ctx_train,
     )
     context = next((length for length in contexts if length is not None and length > 0), None)
-    embeds = model.kind == "embedding" or (model.kind is None and not chats(model.id))
+    by_name = model.kind is None and not chats(model.id)
+    embeds = plan.embeds(model.id) or model.kind == "embedding" or by_name
     created = model.created
     known = created is not None and 0 < created < 1e11
     return Listed(model.id, int(created) if known and created else 0, context, embeds)

@@ -7,6 +7,9 @@ ignore   no difference
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import attrs
 import msgspec
 
 from lattice_actors.catalog.entry import Standing
@@ -18,6 +21,7 @@ LOADED_PATH = "/api/v0/models"
 
 class _Model(msgspec.Struct):
     id: str
+    type: str | None = None  # "llm", "vlm", "embeddings"
     state: str | None = None
     max_context_length: int | None = None
     loaded_context_length: int | None = None
@@ -27,18 +31,27 @@ class _Models(msgspec.Struct):
     data: list[_Model]
 
 
-def loaded_models(body: bytes) -> dict[str, int | None]:
-    """Return the loaded models with their context, from LM Studio's own list.
+@attrs.frozen
+class Own:
+    """What LM Studio's own list says."""
+
+    loaded: Mapping[str, int | None]  # the models in its memory, with their context
+    embeds: Mapping[str, bool]  # of those whose type it tells
+
+
+def read_own(body: bytes) -> Own:
+    """Return what the list says.
 
     Raises:
         ValueError: it is none.
     """
     models = msgspec.json.decode(body, type=_Models).data
-    return {
+    loaded = {
         model.id: model.loaded_context_length or model.max_context_length
         for model in models
         if model.state == "loaded"
     }
+    return Own(loaded, {m.id: m.type == "embeddings" for m in models if m.type is not None})
 
 
 def standing(model: str, loaded: frozenset[str] | None, policy: Policy) -> Standing:

@@ -7,38 +7,41 @@ sent. `OpenAiPeer` is for servers that speak OpenAI's protocol; the cloud's is i
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeAlias
 
 import attrs
 
 from lattice_actors.admission.forecast import PRIOR_BYTES_PER_TOKEN
 from lattice_actors.admission.ticket import Ticket
 from lattice_actors.catalog.entry import ModelEntry
-from lattice_actors.generation import Delta, Finish
+from lattice_actors.generation import Delta, Embed, Finish, Vectors
 
 from . import listing
 from .asking import request_of
 from .connection import Connection, Reply
-from .faults import Fault, of_status
+from .embedding_wire import EmbeddingReader
+from .faults import Fault, of_status, server_fault
 from .ledger import Ledger
 from .listing import Listing
-from .openai_wire import AnswerReader
+from .openai_wire import AnswerReader, WireFault
 from .plan import UpstreamPlan
 from .probing import Probe, Probed
 
+Piece: TypeAlias = Delta | Vectors | Finish
+
 
 class Reader(Protocol):
-    """Makes pieces of the bytes of one answer; its methods raise WireFault."""
+    """Makes pieces of the bytes of one answer; they raise WireFault."""
 
     @property
     def done(self) -> bool: ...
     @property
     def signs_of_life(self) -> int: ...
-    def feed(self, data: bytes) -> list[Delta | Finish]: ...
-    def end(self) -> list[Delta | Finish]: ...
+    def feed(self, data: bytes) -> Iterable[Piece]: ...
+    def end(self) -> Iterable[Piece]: ...
 
 
 class Asking(Protocol):
@@ -128,14 +131,21 @@ class _OpenAiAsking:
     _body: bytes
 
     def send(self) -> AbstractAsyncContextManager[Reply]:
-        return self._connection.send(self._path, self._body, self._ticket.request_id, "answer")
+        embeds = isinstance(self._ticket.job.prompt, Embed)
+        accept = "application/json" if embeds else "text/event-stream"
+        request_id = self._ticket.request_id
+        return self._connection.send(self._path, self._body, request_id, "answer", accept)
 
     def reader(self, *, streamed: bool) -> Reader:
+        prompt, name = self._ticket.job.prompt, self._plan.name
+        prompt_tokens = round(self._ticket.prompt_bytes / PRIOR_BYTES_PER_TOKEN)
+        if isinstance(prompt, Embed):
+            if streamed:
+                said = "sent a stream, where embeddings come at once"
+                raise WireFault(server_fault(name, said, "upstream_bad_answer"))
+            return EmbeddingReader(name, prompt, prompt_tokens)
         return AnswerReader(
-            self._plan.name,
-            streamed=streamed,
-            prompt_tokens=round(self._ticket.prompt_bytes / PRIOR_BYTES_PER_TOKEN),
-            secret=self._plan.api_key,
+            name, streamed=streamed, prompt_tokens=prompt_tokens, secret=self._plan.api_key
         )
 
     def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> Fault:

@@ -21,6 +21,7 @@ class UpstreamPlan:
     api_key: str | None = attrs.field(default=None, repr=False)
     kind: Kind = "auto"
     models: tuple[str, ...] = ()  # patterns with "*"; (): all it lists
+    embedding_models: tuple[str, ...] = ()  # patterns of those that embed, whatever their names
     concurrency: int = 64  # answers at once over all its models; 0: no limit
     model_concurrency: int = 0  # answers at once of one model; 0: no limit
     policy: Policy = "ignore"  # what it matters that LM Studio has a model loaded
@@ -39,13 +40,17 @@ class UpstreamPlan:
 
     def wants(self, model: str) -> bool:
         """Whether *model*, by its name there, is to be offered."""
-        folded = model.casefold()
-        return not self.models or any(fnmatchcase(folded, p.casefold()) for p in self.models)
+        return not self.models or _matches(model, self.models) or self.embeds(model)
+
+    def embeds(self, model: str) -> bool:
+        """Whether the operator says that *model* answers with embeddings."""
+        return _matches(model, self.embedding_models)
 
     @property
     def named_models(self) -> tuple[str, ...]:
         """The models that are named without a star."""
-        return tuple(model for model in self.models if "*" not in model)
+        named = dict.fromkeys((*self.models, *self.embedding_models))
+        return tuple(model for model in named if "*" not in model)
 
     def id_of(self, model: str) -> str:
         """Return the id clients see of *model*."""
@@ -54,3 +59,8 @@ class UpstreamPlan:
     def name_of(self, model_id: str) -> str:
         """Return the name its server knows of the model with this id."""
         return model_id.removeprefix(f"{self.name}/")
+
+
+def _matches(model: str, patterns: tuple[str, ...]) -> bool:
+    folded = model.casefold()
+    return any(fnmatchcase(folded, pattern.casefold()) for pattern in patterns)

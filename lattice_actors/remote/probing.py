@@ -11,8 +11,8 @@ import trio
 
 from .connection import CONNECT_ERRORS, Connection, Reply, fault_of
 from .faults import Fault, of_status, server_fault
-from .listing import MAX_LIST_BYTES, MODELS_PATH, Listing, read_listing, unlisted
-from .lmstudio import LOADED_PATH, loaded_models
+from .listing import MAX_LIST_BYTES, MODELS_PATH, Listing, read_listing, typed, unlisted
+from .lmstudio import LOADED_PATH, read_own
 from .plan import UpstreamPlan
 
 LOADED_AGAIN_S = 600.0  # a server that has no such list may be replaced by one that does
@@ -36,17 +36,20 @@ class Probe:
 
     _plan: UpstreamPlan
     _connection: Connection
-    loaded: dict[str, int | None] | None = attrs.field(init=False, default=None)
+    loaded: Mapping[str, int | None] | None = attrs.field(init=False, default=None)
+    _embeds: Mapping[str, bool] = attrs.field(init=False, factory=dict[str, bool])
     _no_loaded_until: float = attrs.field(init=False, default=0.0)  # Trio seconds
 
     async def list_models(self) -> Probed:
         """Ask. Never raises but for being cancelled."""
         probed = await self._listing()
-        if probed.listing is not None and self._plan.kind == "lmstudio":
+        found = probed.listing
+        if found is not None and self._plan.kind == "lmstudio":
             await self._look_what_is_loaded()
-            if self.loaded is None and probed.listing.loaded is not None:
-                self.loaded = dict.fromkeys(probed.listing.loaded)
-        return attrs.evolve(probed, loaded=self.loaded)
+            if self.loaded is None and found.loaded is not None:
+                self.loaded = dict.fromkeys(found.loaded)
+            found = typed(found, self._embeds, self._plan)
+        return attrs.evolve(probed, listing=found, loaded=self.loaded)
 
     async def _listing(self) -> Probed:
         name = self._plan.name
@@ -80,7 +83,8 @@ class Probe:
                 self.loaded = None
                 self._no_loaded_until = trio.current_time() + LOADED_AGAIN_S
             elif status == 200:
-                self.loaded = loaded_models(body)
+                own = read_own(body)
+                self.loaded, self._embeds = own.loaded, own.embeds
         except (trio.TooSlowError, httpx2.HTTPError, OSError, ValueError) as error:
             # What was loaded a moment ago is the better guess than nothing at all.
             log.warning("loaded models", upstream=self._plan.name, problem=str(error)[:200])

@@ -114,6 +114,11 @@ KEYS: Mapping[str, Key] = {
         "server that has no list.",
         _read_models,
     ),
+    "embedding_models": Key(
+        "Which of its models answer with embeddings and with nothing else, with `*`. The others "
+        "are told by LM Studio's or lattice-trio's list, or by their names.",
+        _read_models,
+    ),
     "concurrency": Key("Answers at once over all its models; 0: no limit.", whole_reader(0, 4096)),
     "model_concurrency": Key("Answers at once of one model; 0: no limit.", whole_reader(0, 4096)),
     "policy": Key(

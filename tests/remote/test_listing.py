@@ -13,7 +13,7 @@ from lattice_actors.catalog.entry import Kind, Standing
 from lattice_actors.errors import BadRequest, UpstreamBusy, UpstreamFailed
 from lattice_actors.remote.faults import MAX_SAID_CHARS, Blame, of_status, redacted, retry_after
 from lattice_actors.remote.listing import MAX_MODELS, Listing, chats, entries, read_listing
-from lattice_actors.remote.lmstudio import loaded_models, standing
+from lattice_actors.remote.lmstudio import read_own, standing
 from lattice_actors.remote.plan import UpstreamPlan
 
 PLAN = UpstreamPlan("gpu", "http://127.0.0.1:1")
@@ -118,7 +118,7 @@ def test_what_is_loaded_is_read_with_its_context() -> None:
             {"id": "b", "state": "not-loaded"},
         ]
     }
-    assert loaded_models(json.dumps(body).encode()) == {"a": 5}
+    assert read_own(json.dumps(body).encode()).loaded == {"a": 5}
 
 
 NAMES = st.sampled_from("abc")
