@@ -16,6 +16,7 @@ Stopped in reverse, so that nothing outlives what it tells. The HTTP server runs
 from __future__ import annotations
 
 import itertools
+import secrets
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -57,6 +58,7 @@ from .remote.ledger import Ledger
 from .remote.peer import OpenAiPeer, Peer
 from .remote.plan import UpstreamPlan
 from .remote.spend import Spend
+from .remote.spend_book import SpendBook
 from .remote.upstream import UpstreamActor
 from .residency import evictor_handle, model_handle
 from .residency.directory import ModelDirectory
@@ -103,7 +105,7 @@ class Lattice:
     models: ModelDirectory
     upstreams: UpstreamDirectory
     cloud: CloudPlan | None  # None: nothing goes there
-    spend: Spend  # there
+    spend: SpendBook  # there
     metrics: MetricsHandle
     _supervisor: Supervisor
     _turns: Iterator[int] = attrs.field(init=False, factory=itertools.count)
@@ -154,10 +156,11 @@ async def open_lattice(
     """Run all actors around the body; on leaving, every engine process has been reaped."""
     # What outlives an incarnation of its actor stands here.
     memory, forecast, pins = CatalogMemory(), Forecast(), set(budget.pinned)
-    cloud, spend = inventory.cloud, Spend()
+    cloud, spend = inventory.cloud, SpendBook(Spend())
     servers = [plan.name for plan in inventory.upstreams]
     if cloud is not None:
-        spend = Spend(cloud.prices, cloud.cap_micros)
+        counter = Spend(cloud.prices, cloud.cap_micros, name=secrets.token_hex(6))
+        spend = SpendBook(counter, cloud.spend_folder)
         servers.append(cloud.server.name)
         memory.remote[cloud.server.name] = cloud.entries()  # known: nobody has to be asked
     catalog_box = Mailbox[catalog_handle.Message]("catalog", MOST_UNREAD)

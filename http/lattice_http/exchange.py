@@ -11,6 +11,7 @@ import trio
 
 from lattice_actors.catalog.entry import CLOUD
 from lattice_actors.errors import (
+    BadRequest,
     LoadFailed,
     ModelQuarantined,
     OutOfMemory,
@@ -36,6 +37,7 @@ from .headers import (
     timing_text,
 )
 from .openai.answers import total_usage
+from .own_names import say_in_own_names
 from .prompted import Caller, Prompted
 
 MOST_ROUTES = 4  # models tried for one request, when each turns out to be broken
@@ -85,6 +87,7 @@ class Exchange:
                     return first
             except Exception as group:  # noqa: BLE001 - typed below, and raised again
                 broken = telling(group)
+                say_in_own_names(broken, self.prompted.request.own_names)
                 if spilled is None and attempt < MOST_ROUTES:
                     spill = self.gateway.escalation.after(broken, self.prompted.request.wishes)
                     if spill is not None:
@@ -98,7 +101,11 @@ class Exchange:
 
     async def receive(self, until: float = math.inf) -> list[Event] | None:
         """Return the next events, or None at *until*. Raises LatticeError."""
-        events = await self.answering.receive(until)
+        try:
+            events = await self.answering.receive(until)
+        except BadRequest as error:
+            say_in_own_names(error, self.prompted.request.own_names)
+            raise
         for index, event in events or ():
             if isinstance(event, Finish):
                 self.finished[index] = event

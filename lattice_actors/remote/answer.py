@@ -47,7 +47,7 @@ class Answer:
     async def run(self) -> None:
         """Answer the ticket's stream, one way or the other. Raises nothing."""
         try:
-            asking = self._peer.ask(self._ticket, self._kind)
+            asking = await self._peer.ask(self._ticket, self._kind)
         except LatticeError as error:
             self._ticket.stream.fail(error)
             return

@@ -36,7 +36,8 @@ from .listing import Listing
 from .openai_wire import WireFault
 from .peer import Asking, Reader
 from .probing import Probed
-from .spend import CapReached, Held, NoPrice, Spend
+from .spend import CapReached, Counted, Held, NoPrice
+from .spend_book import SpendBook, SpendUnknown
 
 BYTES_PER_TOKEN = 2.0  # what is set aside must not be too little: most text has more
 IMAGE_TOKENS = 2000  # at most about 1600, as Anthropic documents it
@@ -48,13 +49,14 @@ class CloudPeer:
 
     _plan: CloudPlan
     _ledger: Ledger
-    _spend: Spend
+    _spend: SpendBook
     _ssl: ssl.SSLContext
     _sdk: ModuleType = attrs.field(init=False)
     _client: Any = attrs.field(init=False)
 
     async def __aenter__(self) -> Self:
         plan = self._plan
+        await self._spend.look(time.time())
         self._sdk = await trio.to_thread.run_sync(importlib.import_module, "anthropic")
         self._client = self._sdk.AsyncAnthropic(
             api_key=plan.server.api_key,
@@ -84,12 +86,14 @@ class CloudPeer:
     ) -> tuple[ModelEntry, ...]:
         return self._plan.entries()
 
-    def ask(self, ticket: Ticket, kind: str) -> Asking:
-        """Return the request. Raises BadRequest; UpstreamBusy where the cap forbids it."""
+    async def ask(self, ticket: Ticket, kind: str) -> Asking:
+        """Return the request. Raises BadRequest; UpstreamBusy where the cap forbids it;
+        UpstreamFailed where nobody knows whether it does.
+        """
         model = self._plan.server.name_of(ticket.model)
         request = request_of(ticket.job, model, self._plan.thinking)
         try:
-            held = self._spend.hold(
+            held = await self._spend.hold(
                 model, _most_tokens(ticket, request), ticket.job.max_tokens, time.time()
             )
         except CapReached as error:
@@ -101,6 +105,8 @@ class CloudPeer:
             ) from None
         except NoPrice as error:
             raise UpstreamFailed(str(error), code="model_has_no_price", elsewhere=True) from None
+        except SpendUnknown as error:
+            raise UpstreamFailed(str(error), code="spend_unknown", elsewhere=True) from None
         return _CloudAsking(
             self._plan, self._sdk, self._client, self._spend, request, ticket.request_id, held
         )
@@ -111,7 +117,7 @@ class _CloudAsking:
     _plan: CloudPlan
     _sdk: ModuleType
     _client: Any
-    _spend: Spend
+    _spend: SpendBook
     _request: dict[str, Any]
     _request_id: str
     _held: Held
@@ -159,14 +165,13 @@ class _CloudAsking:
     def over(self) -> None:
         """Count what it cost. Of an answer that was left, the tokens that came are estimated."""
         told = [reader.counted for reader in self._readers if reader.counted.told]
-        self._spend.settle(
-            self._held,
-            time.time(),
+        counted = Counted(
             plain=sum(one.plain for one in told),
             cached=sum(one.cached for one in told),
             written=sum(one.written for one in told),
             output=sum(reader.output_tokens for reader in self._readers if reader.counted.told),
         )
+        self._spend.settle(self._held, time.time(), counted)
 
 
 def _most_tokens(ticket: Ticket, request: Mapping[str, Any]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import attrs
 
@@ -25,6 +26,7 @@ class CloudPlan:
     context_tokens: int = 200_000
     prices: Mapping[str, Price] = attrs.field(factory=dict[str, Price])
     cap_micros: int | None = None  # a day, in micro-dollars; None: no cap
+    spend_folder: Path | None = None  # where it is written down; None: in memory alone
 
     def entries(self) -> tuple[ModelEntry, ...]:
         """Return the catalog's entries. Without a `name` only the whole id means a model."""

@@ -79,7 +79,7 @@ class Peer(Protocol):
     ) -> tuple[ModelEntry, ...]:
         """Return the catalog's entries of what was found."""
 
-    def ask(self, ticket: Ticket, kind: str) -> Asking:
+    async def ask(self, ticket: Ticket, kind: str) -> Asking:
         """Return the request for *ticket*. Raises LatticeError: it cannot be asked for."""
 
 
@@ -117,7 +117,7 @@ class OpenAiPeer:
     ) -> tuple[ModelEntry, ...]:
         return listing.entries(self._plan, found, loaded)
 
-    def ask(self, ticket: Ticket, kind: str) -> Asking:
+    async def ask(self, ticket: Ticket, kind: str) -> Asking:
         path, body = request_of(ticket.job, self._plan.name_of(ticket.model), kind)
         return _OpenAiAsking(self._plan, self._connection, ticket, path, body)
 

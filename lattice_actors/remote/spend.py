@@ -8,10 +8,12 @@ cannot exceed the cap together either.
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import attrs
+import msgspec
 
 MICRO = 1_000_000
 DAY_S = 86_400
@@ -47,12 +49,41 @@ class NoPrice(Exception):
     """There is a cap, and nobody knows what the model costs. The message is for the caller."""
 
 
+class Line(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is written down: an amount was set aside, or an answer is over."""
+
+    id: str  # of the request; its beginning is the name of a counter
+    held: int = 0  # micro-dollars set aside
+    paid: int | None = None  # micro-dollars that it came to; None: it is not over
+    plain: int = 0  # tokens, as the next ones
+    cached: int = 0
+    written: int = 0
+    output: int = 0
+    unpriced: bool = False
+
+
+@attrs.frozen
+class Counted:
+    """The tokens of one answer."""
+
+    plain: int = 0
+    cached: int = 0
+    written: int = 0
+    output: int = 0
+
+
 @attrs.frozen
 class Held:
     """What one running request may cost."""
 
+    id: str
     model: str
     micros: int
+
+    @property
+    def line(self) -> Line:
+        """What is written down of it."""
+        return Line(self.id, held=self.micros)
 
 
 @attrs.frozen
@@ -61,7 +92,7 @@ class SpendView:
 
     day: str  # "2026-01-31", UTC
     spent_usd: float
-    held_usd: float  # what running answers may cost
+    held_usd: float  # what running answers may cost, and what died with a server today
     cap_usd: float | None
     resets_at: str  # when the day ends, ISO 8601
     input_tokens: int  # of the day, as the next ones; with those from a cache
@@ -73,13 +104,15 @@ class SpendView:
 
 @attrs.define
 class Spend:
-    """The counter of one process. Times are Unix seconds."""
+    """The counter of one process, and of others as far as it is told. Times are Unix seconds."""
 
     prices: Mapping[str, Price] = attrs.field(factory=dict[str, Price])
     cap_micros: int | None = None  # None: no cap
+    name: str = ""  # what its ids begin with: no other counter of this day has it
     _day: int = attrs.field(init=False, default=-1)
     _spent: int = attrs.field(init=False, default=0)
-    _held: int = attrs.field(init=False, default=0)
+    _holds: dict[str, int] = attrs.field(init=False, factory=dict[str, int])
+    _ids: Iterator[int] = attrs.field(init=False, factory=itertools.count)
     _input: int = attrs.field(init=False, default=0)
     _cached: int = attrs.field(init=False, default=0)
     _output: int = attrs.field(init=False, default=0)
@@ -95,39 +128,56 @@ class Spend:
         """
         self._turn(unix_now)
         price = self.prices.get(model)
-        if price is None:
-            if self.cap_micros is not None:
-                raise NoPrice(f"{model} has no price, and without one the daily cap cannot hold")
-            return Held(model, 0)
-        worst = price.micros(plain=prompt_tokens, output=max_tokens)
+        worst = 0
+        if price is not None:
+            worst = price.micros(plain=prompt_tokens, output=max_tokens)
+        elif self.cap_micros is not None:
+            raise NoPrice(f"{model} has no price, and without one the daily cap cannot hold")
         if self.cap_micros is not None and self._spent + self._held + worst > self.cap_micros:
             raise CapReached(self._refusal(worst), self._resets_in(unix_now))
-        self._held += worst
-        return Held(model, worst)
+        held = Held(f"{self.name}.{next(self._ids)}", model, worst)
+        self._holds[held.id] = worst
+        return held
 
-    def settle(
-        self,
-        held: Held,
-        unix_now: float,
-        *,
-        plain: int = 0,
-        cached: int = 0,
-        written: int = 0,
-        output: int = 0,
-    ) -> None:
-        """Give back what was set aside, and count what it came to."""
+    def give_back(self, held: Held) -> None:
+        """It was not sent after all."""
+        self._holds.pop(held.id, None)
+
+    def settle(self, held: Held, unix_now: float, counted: Counted) -> Line:
+        """Give back what was set aside, and count what it came to; return what to write down."""
         self._turn(unix_now)
-        self._held -= held.micros
         price = self.prices.get(held.model)
-        if price is not None:
-            counts = {"plain": plain, "cached": cached, "written": written, "output": output}
-            self._spent += price.micros(**counts)
-        else:
-            self._unpriced += 1
+        told = attrs.asdict(counted)
+        micros = 0 if price is None else price.micros(**told)
+        line = Line(held.id, paid=micros, **told, unpriced=price is None)
+        self._count(line)
+        return line
+
+    def take(self, line: Line) -> None:
+        """Count what another counter has written down today; what is our own is known."""
+        if not line.id.startswith(f"{self.name}."):
+            self._count(line)
+
+    def day(self, unix_now: float) -> str:
+        """Return the day that is counted, "2026-01-31"."""
+        self._turn(unix_now)
+        return _date(self._day)
+
+    def _count(self, line: Line) -> None:
+        if line.paid is None:
+            self._holds[line.id] = line.held
+            return
+        self._holds.pop(line.id, None)
+        self._spent += line.paid
         self._requests += 1
-        self._input += plain + cached + written
-        self._cached += cached
-        self._output += output
+        self._unpriced += line.unpriced
+        self._input += line.plain + line.cached + line.written
+        self._cached += line.cached
+        self._output += line.output
+
+    @property
+    def _held(self) -> int:
+        return sum(self._holds.values())
 
     def view(self, unix_now: float) -> SpendView:
         """Return what is shown."""
@@ -152,13 +202,16 @@ class Spend:
             self._day = day
             self._spent = self._input = self._cached = self._output = 0
             self._requests = self._unpriced = 0
+            # Others will write down anew what they set aside; what died with a server is over.
+            own = f"{self.name}."
+            self._holds = {id_: held for id_, held in self._holds.items() if id_.startswith(own)}
 
     def _resets_in(self, unix_now: float) -> float:
         return max(1.0, (self._day + 1) * DAY_S - unix_now)
 
     def _refusal(self, worst: int) -> str:
         assert self.cap_micros is not None
-        running = f" and ${self._held / MICRO:.4f} set aside for running answers" * bool(self._held)
+        running = f" and ${self._held / MICRO:.4f} set aside" * bool(self._held)
         return (
             f"the daily cap of ${self.cap_micros / MICRO:.2f} for the cloud "
             f"(anthropic_daily_cap_usd) could be exceeded: ${self._spent / MICRO:.4f} spent"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,9 +15,11 @@ import httpx2
 import openai
 import pytest
 
+from lattice_actors.remote.connection import KEEPALIVE_S
 from lattice_bench.echo_model import write_echo_model
-from tests.end_to_end.serving import Served, eventually
+from tests.end_to_end.serving import SOURCES, Served, eventually
 from tests.end_to_end.test_tools import BOTH, SAID
+from tests.engine.tiny import write_tiny_model
 
 ECHO = ("--engine-module", "lattice_actors.engine.echo")
 KEY = "sk-ant-end-to-end"
@@ -25,7 +30,7 @@ SETTINGS = """
 model = "claude-echo"
 models = ["claude-said", "claude-slow"]
 auto_route = true
-spill_over = ["overload"]
+spill_over = ["overload", "context"]
 daily_cap_usd = 50
 
 [anthropic.prices]
@@ -33,6 +38,27 @@ claude-echo = { input = 3, output = 15, cached = 0.3 }
 claude-said = { input = 3, output = 15 }
 claude-slow = { input = 3, output = 15 }
 """
+
+
+WATCH = """
+import os, sys
+def hook(event, args):
+    if event in ("socket.connect", "socket.sendto", "socket.sendmsg", "socket.getaddrinfo"):
+        asked = args[:2] if event == "socket.getaddrinfo" else args[1:]
+        if asked[-1] != 0:  # the port of its own listener
+            with open(os.environ["CONNECTS"], "a") as said:
+                print(event, *asked, file=said)
+sys.addaudithook(hook)
+"""
+
+
+def watched(folder: Path) -> tuple[dict[str, str], Callable[[], list[str]]]:
+    """Return an environment in which every Python process writes down whom it connects to."""
+    (folder / "watch").mkdir(exist_ok=True)
+    (folder / "watch" / "sitecustomize.py").write_text(WATCH)
+    said = folder / "connects"
+    environ = {"PYTHONPATH": f"{folder / 'watch'}{os.pathsep}{SOURCES}", "CONNECTS": str(said)}
+    return environ, lambda: said.read_text().splitlines() if said.exists() else []
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +71,14 @@ def far(serve: Callable[..., Served], tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(scope="module")
-def near(
-    serve: Callable[..., Served], far: Served, tmp_path_factory: pytest.TempPathFactory
-) -> Served:
-    folder = tmp_path_factory.mktemp("near")
-    write_echo_model(folder / "models" / "home", step_ms=20)
+def near_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("near")
+
+
+@pytest.fixture(scope="module")
+def near(serve: Callable[..., Served], far: Served, near_folder: Path) -> Served:
+    folder = near_folder
+    write_echo_model(folder / "models" / "home", step_ms=20, context_tokens=64)
     write_echo_model(folder / "models" / "other")
     (folder / "lattice.toml").write_text(SETTINGS)
     return serve(
@@ -57,6 +86,8 @@ def near(
         *("--max-streams-per-model", "1", "--queue-max-per-model", "2", *ECHO),
         ANTHROPIC_API_KEY=KEY,
         ANTHROPIC_BASE_URL=far.url,
+        LATTICE_CACHE_DIR=str(folder),
+        **watched(folder)[0],
     )
 
 
@@ -159,8 +190,12 @@ def test_big_tasks_go_there_and_can_be_kept_from_it(client: httpx2.Client) -> No
         assert routed(kept) == "mlx/home"
 
 
-def test_with_local_only_nothing_leaves(client: httpx2.Client, near: Served) -> None:
+def test_with_local_only_nothing_leaves(
+    client: httpx2.Client, near: Served, far: Served, near_folder: Path
+) -> None:
     before = near.get("/v1/state")["egress"]["sums"]
+    connects = watched(near_folder)[1]
+    connected = connects()
     for spec in ("anthropic", "anthropic/claude-said", "anthropic-claude-said", "claude-said"):
         kept = chat(client, {"X-Lattice-Locality": "local-only"}, model=spec)
         assert routed(kept) == "mlx/home"
@@ -168,6 +203,11 @@ def test_with_local_only_nothing_leaves(client: httpx2.Client, near: Served) -> 
             f"fallback (requested '{spec}', excluded by locality=local-only)"
         )
     assert near.get("/v1/state")["egress"]["sums"] == before
+    assert connects() == connected
+    time.sleep(KEEPALIVE_S)  # or the connection of another test would be used again
+    assert routed(chat(client, model="anthropic")) == "anthropic/claude-echo"
+    port = far.url.rpartition(":")[2]
+    assert [line for line in connects()[len(connected) :] if port in line]
 
 
 def test_overload_spills_over_where_no_model_was_named(client: httpx2.Client) -> None:
@@ -185,6 +225,97 @@ def test_overload_spills_over_where_no_model_was_named(client: httpx2.Client) ->
     spilled = answers[where.index("anthropic/claude-echo")]
     assert spilled.headers["x-model-resolution"] == "escalated (overload)"
     assert {answer.status_code for answer in named} == {200, 429}
+
+
+@pytest.mark.parametrize(
+    ("words", "where"), [(100, "the engine says so"), (6000, "no model has such a context")]
+)
+def test_what_no_context_here_holds_spills_over_where_no_model_was_named(
+    client: httpx2.Client, words: int, where: str
+) -> None:
+    long = [{"role": "user", "content": "{} hello " * (words // 2)}]  # code: no big task
+    spilled = chat(client, messages=long, stream=words == 6000)
+    kept = {
+        "named": chat(client, messages=long, model="home"),
+        "local": chat(client, {"X-Lattice-Locality": "local-only"}, messages=long),
+        "off": chat(client, {"X-Lattice-Auto-Route": "off"}, messages=long),
+    }
+
+    assert routed(spilled) == "anthropic/claude-echo", where
+    assert spilled.headers["x-model-resolution"] == "escalated (context)"
+    assert {name: one.status_code for name, one in kept.items()} == dict.fromkeys(kept, 400)
+
+
+def test_the_cap_holds_over_a_restart_and_over_a_kill(
+    serve: Callable[..., Served], far: Served, tmp_path: Path
+) -> None:
+    write_echo_model(tmp_path / "models" / "home")
+    (tmp_path / "lattice.toml").write_text(
+        '[anthropic]\nmodel = "claude-slow"\ndaily_cap_usd = 0.6\n'
+        "[anthropic.prices]\nclaude-slow = { input = 3, output = 100 }\n"
+    )
+
+    def begin() -> Served:
+        return serve(
+            *("--config", str(tmp_path / "lattice.toml")),
+            *("--model-root", str(tmp_path / "models"), *ECHO),
+            ANTHROPIC_API_KEY=KEY,
+            ANTHROPIC_BASE_URL=far.url,
+            LATTICE_CACHE_DIR=str(tmp_path),
+        )
+
+    def ask(server: Served, **fields: object) -> httpx2.Response:
+        return server.chat(model="anthropic", temperature=1, messages=HELLO, **fields)
+
+    first = begin()
+    assert ask(first, max_tokens=3).status_code == 200
+    eventually(lambda: first.get("/v1/state")["cloud"]["spend"]["requests"] == 1)
+    spent = first.get("/v1/state")["cloud"]["spend"]["spent_usd"]
+    body = {"model": "anthropic", "messages": HELLO, "max_tokens": 5000, "temperature": 1}
+    with first.client.stream(
+        "POST", first.url + "/v1/chat/completions", json={**body, "stream": True}
+    ) as stream:
+        next(stream.iter_lines())
+        first.stop(signal.SIGKILL)
+
+    second = begin()
+
+    told = second.get("/v1/state")["cloud"]["spend"]
+    assert (told["spent_usd"], told["requests"]) == (spent, 1)
+    assert told["held_usd"] > 0.5  # what was running counts whole
+    refused = ask(second, max_tokens=5000)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "daily_cap_reached")
+    assert ask(second, max_tokens=3).status_code == 200
+
+
+def test_a_server_that_is_local_only_opens_no_connection_at_all(
+    serve: Callable[..., Served], tmp_path: Path
+) -> None:
+    """With upstreams, a cloud and a real engine: every Python process of it is watched."""
+    environ, connects = watched(tmp_path)
+    write_tiny_model(tmp_path / "models" / "tiny")
+    (tmp_path / "lattice.toml").write_text(
+        'locality = "local-only"\n[[upstream]]\nname = "gpu"\nurl = "http://127.0.0.1:9"\n'
+    )
+    alone = serve(
+        *("--config", str(tmp_path / "lattice.toml"), "--model-root", str(tmp_path / "models")),
+        ANTHROPIC_API_KEY=KEY,
+        ANTHROPIC_MODEL="claude-echo",
+        ANTHROPIC_BASE_URL="http://127.0.0.1:9",
+        LATTICE_CACHE_DIR=str(tmp_path),
+        HOME=str(tmp_path),
+        **environ,
+    )
+
+    for spec in ("auto", "anthropic", "gpu/m"):
+        assert routed(alone.chat(model=spec, max_tokens=2)) == "mlx/tiny"
+    loosened = {"X-Lattice-Locality": "any"}
+    with httpx2.Client(base_url=alone.url, timeout=60, trust_env=False) as client:
+        assert routed(chat(client, loosened, model="anthropic")) == "mlx/tiny"
+    alone.client.post(alone.url + "/v1/embeddings", json={"input": "hi"})
+    alone.stop()
+
+    assert connects() == []
 
 
 def test_what_it_cannot_do_is_a_400_that_names_the_field(client: httpx2.Client) -> None:
@@ -256,6 +387,7 @@ def test_when_it_is_gone_a_list_and_a_big_task_are_answered_here(
     write_echo_model(tmp_path / "home")
     alone = serve(
         *("--model-root", str(tmp_path), "--anthropic-auto-route", *ECHO),
+        LATTICE_CACHE_DIR=str(tmp_path / "cache"),
         ANTHROPIC_API_KEY=KEY,
         ANTHROPIC_MODEL="claude-echo",
         ANTHROPIC_BASE_URL="http://127.0.0.1:9",

@@ -107,6 +107,67 @@ def test_an_embedding_model_answers_no_chat_and_says_what_it_takes(server: Serve
     assert plan["model"] == ID
 
 
+@pytest.fixture(scope="module")
+def front(serve: Callable[..., Served], server: Served, tmp_path_factory: Any) -> Served:  # noqa: ANN401 - pytest's
+    """A server without models of its own in front of the other one."""
+    empty = str(tmp_path_factory.mktemp("empty"))
+    return serve("--upstream", f"node={server.url}", "--model-root", empty)
+
+
+@pytest.mark.parametrize("wished", ["float", "base64"])
+def test_another_server_s_vectors_are_passed_through_as_they_are(
+    server: Served, front: Served, wished: str
+) -> None:
+    fields = {"input": ["the cat", "a dog ran far"], "encoding_format": wished}
+
+    own, passed = post(server, **fields), post(front, model="text-embedding-3-small", **fields)
+
+    assert passed.json() == {**own.json(), "model": f"node/{ID}"}
+    assert passed.headers["x-model-routed-to"] == f"node/{ID}"
+    assert int(passed.headers["x-lattice-total-ms"]) >= 0
+
+
+def test_refusals_are_passed_through_and_kinds_are_kept_apart(front: Served) -> None:
+    here = front.client.post(
+        front.url + "/v1/embeddings",
+        json={"input": "hi", "model": ID},
+        headers={"X-Lattice-Locality": "local-only"},
+    )
+    told = {
+        "chat": post(front, model=f"node/{CHAT}"),
+        "long": post(front, input=["a", "the " * 60]),
+        "dimensions": post(front, dimensions=8),
+        "here": here,
+    }
+    chat = front.chat(model=f"node/{ID}", max_tokens=1)
+
+    errors = {name: one.json()["error"] for name, one in told.items()}
+    assert {name: (one.status_code, errors[name]["param"]) for name, one in told.items()} == {
+        "chat": (404, "model"),
+        "long": (400, "input[1]"),
+        "dimensions": (400, "dimensions"),
+        "here": (400, "model"),
+    }
+    assert chat.headers["x-model-routed-to"] == f"node/{CHAT}"
+    assert "excluded by kind=chat" in chat.headers["x-model-resolution"]
+
+
+def test_who_leaves_the_front_leaves_the_node_and_it_is_all_in_the_state(
+    server: Served, front: Served
+) -> None:
+    many = [" ".join(["the cat sat on a mat"] * 6)] * 2048
+    with ask_by_hand(front.url, "/v1/embeddings", input=many):
+        eventually(lambda: server.running() == 1)
+    eventually(lambda: server.running() == 0)
+    eventually(lambda: front.running() == 0)
+
+    answered = post(front, input="the cat")
+    newest = front.get("/v1/state")["requests"]
+    assert answered.status_code == 200, newest
+    shown = [one for one in newest if one["model"] == f"node/{ID}"]
+    assert shown
+
+
 def test_a_client_that_leaves_is_let_go(server: Served) -> None:
     before = server.running()
     many = [" ".join(["the cat sat on a mat"] * 6)] * 2048

@@ -251,3 +251,17 @@ def test_a_response_can_be_parsed_and_a_function_has_to_be_called(smollm2: Serve
     assert isinstance(parsed.output_parsed, Weather)
     assert set(json.loads(call.arguments)) == {"city"}
     assert after.output_text
+
+
+@pytest.mark.smollm2
+def test_what_the_engine_refuses_is_named_as_the_caller_named_it(smollm2: Served) -> None:
+    def blamed(path: str, **fields: object) -> object:
+        answer = smollm2.client.post(smollm2.url + path, json={"model": "auto", **fields})
+        assert answer.status_code == 400, answer.text
+        return answer.json()["error"]["param"]
+
+    long = "hello " * 20_000
+    assert blamed("/v1/responses", input="hi", reasoning={"effort": "high"}) == "reasoning.effort"
+    assert blamed("/v1/responses", input=long, truncation="disabled") == "input"
+    turns = [{"role": "user", "content": long}]
+    assert blamed("/v1/messages", messages=turns, max_tokens=5) == "messages"

@@ -78,6 +78,14 @@ def test_what_coding_agents_send_is_understood() -> None:
     }
 
 
+AT = "messages[0].content"
+TEXT = {"type": "text"}
+
+
+def said(*blocks: object) -> object:
+    return {"role": "user", "content": [*blocks]}
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
@@ -89,6 +97,26 @@ def test_what_coding_agents_send_is_understood() -> None:
         ({"tools": [{"name": "n" * 129, "input_schema": {}}]}, "tools[0].name"),
         ({"mcp_servers": [{"type": "url"}]}, "mcp_servers"),
         ({"output_format": {"type": "json_schema", "schema": 5}}, "output_format.schema"),
+        ({"output_config": {"format": {"type": "json_schema"}}}, "output_config.format.schema"),
+        ({"output_config": {"format": {"type": "yaml"}}}, "output_config.format.type"),
+        ({"output_config": {"effort": "huge"}}, "output_config.effort"),
+        ({"messages": [said({"type": "text", "text": "a"}, {"type": "text"})]}, AT + "[1].text"),
+        ({"messages": [said({"type": "text", "text": "a"}, TEXT | {"text": 5})]}, AT + "[1].text"),
+        ({"messages": [said({"type": "image", "source": {"type": "x"}})]}, AT + "[0].source"),
+        ({"messages": [said({"type": "tool_use", "id": "a", "name": "f"})]}, AT + "[0].input"),
+        ({"messages": [said({"type": "tool_result"})]}, AT + "[0].tool_use_id"),
+        (
+            {"messages": [said({"type": "tool_result", "tool_use_id": "a", "content": [{}]})]},
+            AT + "[0].content[0].type",
+        ),
+        ({"messages": [{"role": "robot", "content": "a"}]}, "messages[0].role"),
+        ({"system": [{"type": "text"}]}, "system[0].text"),
+        ({"tools": [{"name": "f", "input_schema": 5}]}, "tools[0].input_schema"),
+        ({"tools": [{"input_schema": {}}]}, "tools[0].name"),
+        ({"tool_choice": {"type": "some"}}, "tool_choice.type"),
+        ({"tool_choice": {"type": "any"}}, "tool_choice"),
+        ({"thinking": {}}, "thinking.type"),
+        ({"stop_sequences": ["a", 5]}, "stop_sequences[1]"),
     ],
     ids=str,
 )

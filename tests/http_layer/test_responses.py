@@ -70,6 +70,15 @@ def test_a_conversation_is_bounded_like_one_body() -> None:
     assert caught.value.param == "previous_response_id"
 
 
+WEATHER = {"type": "function", "name": "weather", "parameters": {"type": "object"}}
+
+TEXT = {"type": "input_text", "text": "a"}
+
+
+def said(*parts: object) -> object:
+    return {"role": "user", "content": [*parts]}
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
@@ -85,6 +94,27 @@ def test_a_conversation_is_bounded_like_one_body() -> None:
         ({"text": {"format": {"type": "json_schema", "name": "n"}}}, "text.format.schema"),
         ({"top_logprobs": 3}, "top_logprobs"),
         ({"metadata": {"a": 1}}, "metadata[...]"),
+        ({"reasoning": {"effort": "huge"}}, "reasoning.effort"),
+        ({"reasoning": {"summary": 1}}, "reasoning.summary"),
+        ({"text": {"format": {"type": "yaml"}}}, "text.format.type"),
+        ({"text": {"format": {"type": "json_schema", "schema": 5}}}, "text.format.schema"),
+        ({"text": {"verbosity": "loud"}}, "text.verbosity"),
+        ({"max_output_tokens": 0}, "max_output_tokens"),
+        ({"tools": [WEATHER, {"type": "function"}]}, "tools[1].name"),
+        ({"tools": [{**WEATHER, "name": "a b"}]}, "tools[0].name"),
+        ({"tools": [{**WEATHER, "parameters": 5}]}, "tools[0].parameters"),
+        ({"tools": [WEATHER], "tool_choice": {**WEATHER, "name": "x"}}, "tool_choice.name"),
+        ({"input": [said({"type": "input_text"})]}, "input[0].content[0].text"),
+        ({"input": [said(TEXT, {**TEXT, "text": 1})]}, "input[0].content[1].text"),
+        ({"input": [said({"type": "input_image"})]}, "input[0].content[0]"),
+        ({"input": [{"role": "robot", "content": "a"}]}, "input[0].role"),
+        ({"input": [{"role": "user"}]}, "input[0].content"),
+        ({"input": [{"type": "function_call", "name": "f"}]}, "input[0].call_id"),
+        (
+            {"input": [{"type": "function_call_output", "call_id": "c", "output": 5}]},
+            "input[0].output",
+        ),
+        ({"input": [{"type": "reasoning", "content": [{}]}]}, "input[0].content[0].text"),
     ],
     ids=str,
 )

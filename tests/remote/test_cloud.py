@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -260,6 +262,28 @@ async def test_the_cap_refuses_before_anything_is_sent() -> None:
         assert spent.spent_usd == pytest.approx((7 * 3 + 3 * 15) / 1e6)
         assert len(server.asked) == 1
         await remote.until_idle()
+
+
+async def test_a_record_of_the_day_that_is_none_forbids_it_where_there_is_a_cap(
+    tmp_path: Path,
+) -> None:
+    prices = {"claude-a": Price(3, 15), "claude-b": Price(3, 15)}
+    async with fault_server(always=saying()) as server:
+        plan = cloud(server.url, prices=prices, cap_micros=10_000, spend_folder=tmp_path)
+        async with open_remote(cloud=plan) as remote:
+            assert await remote.text(MODEL) == "hello"
+            await remote.until(lambda: remote.lattice.spend.view(0).requests == 1)
+        [record] = os.listdir(tmp_path)
+        with open(tmp_path / record, "ab") as file:  # noqa: ASYNC230 - three bytes
+            file.write(b"?\n")
+        async with open_remote(cloud=plan, models=("here",)) as remote:
+            with pytest.raises(UpstreamFailed) as refused:
+                await remote.ask(MODEL)
+            await remote.until_idle()
+
+        assert (refused.value.code, refused.value.elsewhere) == ("spend_unknown", True)
+        assert str(tmp_path) not in refused.value.message
+        assert len(server.asked) == 1
 
 
 async def test_what_cannot_be_asked_is_refused_before_anything_is_sent() -> None:

@@ -32,6 +32,16 @@ MAX_NAME_CHARS = 128  # of a tool
 # What makes a template leave the last turn open.
 CONTINUE = {"add_generation_prompt": False, "continue_final_message": True}
 
+# What a chat's fields are called here. The turns are not the messages: `system` is one of them.
+OWN_NAMES = {
+    "messages": "messages",
+    "stop": "stop_sequences",
+    "chat_template_kwargs": "thinking",
+    "chat_template_kwargs.add_generation_prompt": "messages",
+    "chat_template_kwargs.continue_final_message": "messages",
+    "response_format": "output_config.format",
+}
+
 # Tools that run at Anthropic have a type with a date, "web_search_20250305".
 CUSTOM = ("custom", None)
 
@@ -159,6 +169,7 @@ def _request(
         grammar=_grammar(form),
         wishes=read_wishes(None, headers, unix_now),
         ignored=tuple(ignored),
+        own_names=OWN_NAMES,
     )
 
 

@@ -67,6 +67,7 @@ def cloud(settings: Settings) -> CloudPlan | None:
         context_tokens=settings.anthropic_context_tokens,
         prices=prices,
         cap_micros=cap_micros,
+        spend_folder=settings.cache_dir / "state",
     )
 
 

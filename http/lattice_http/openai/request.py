@@ -7,6 +7,7 @@ know it, it would change the answer and we cannot do it; or its name is listed a
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import attrs
@@ -119,6 +120,7 @@ class ModelRequest:
     shorten: bool = False  # max_tokens may be lowered to what the context leaves
     trim: bool | None = None  # drop the oldest turns where prompt and answer do not fit
     count: Count = ""  # no answer is wanted, only the tokens of the prompt
+    own_names: Mapping[str, str] = attrs.field(factory=dict[str, str])  # of a chat's fields here
 
     def sampling(self, defaults: Sampling) -> Sampling:
         """Return how tokens are drawn: what the caller said over *defaults*."""

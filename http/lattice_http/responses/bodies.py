@@ -42,6 +42,16 @@ MAX_ID_CHARS = 64
 REFUSED = ("conversation", "moderation", "prompt", "context_management", "background_options")
 
 
+# What a chat's fields are called here. Places inside of the turns are not those of the items.
+OWN_NAMES = {
+    "messages": "input",
+    "max_tokens": "max_output_tokens",
+    "reasoning_effort": "reasoning.effort",
+    "chat_template_kwargs": "reasoning.effort",
+    "response_format": "text.format",
+}
+
+
 class Reasoning(msgspec.Struct, frozen=True):
     """The ``reasoning`` object."""
 
@@ -213,6 +223,7 @@ def complete(
         trim=None if form.truncation is None else form.truncation == "auto",
         wishes=read_wishes(None, headers, unix_now),
         ignored=tuple(ignored),
+        own_names=OWN_NAMES,
     )
     summary = reasoning.summary or reasoning.generate_summary
     echo = {
