@@ -54,7 +54,7 @@ class Remote:
         pieces, _ = await self.ask(model, **fields)
         return "".join(piece.text for piece in pieces)
 
-    def ticket(self, model: str, patience_s: float = 5.0, **fields: Any) -> Ticket:  # noqa: ANN401 - of Ticket
+    def ticket(self, model: str, patience_s: float = 20.0, **fields: Any) -> Ticket:  # noqa: ANN401 - of Ticket
         now = trio.current_time()
         job = fields.pop("job", Job(Chat(({"role": "user", "content": "hello"},)), 100))
         return Ticket("r-1", model, job, 20, now, now + patience_s, **fields)
