@@ -11,16 +11,27 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import openai
 import pytest
+import trio
 
 from lattice_bench.echo_model import write_echo_model
 from tests.end_to_end.serving import Served, eventually
 from tests.engine.tiny import write_tiny_model
+from tests.remote.fault_server import (
+    HEAD,
+    Seen,
+    answering,
+    chunk,
+    fault_server,
+    listing,
+    piece,
+)
 
 ECHO = "lattice_actors.engine.echo"
 HELLO: Any = [{"role": "user", "content": "hello world"}]
@@ -214,6 +225,60 @@ def test_a_node_that_dies_is_passed_over(client: httpx2.Client, nodes: list[Serv
     gone = chat(client, model="one/quick")
     assert gone.status_code in (502, 503)
     assert "one" in gone.json()["error"]["message"]
+
+
+ABORTS = 100
+
+
+async def test_a_hundred_clients_that_leave_keep_no_connection_to_the_upstream(
+    serve: Callable[..., Served], tmp_path: Path
+) -> None:
+    """Half of them before the first token, half in the middle of the answer."""
+    left_at: dict[str, float] = {}
+
+    async def hang(stream: trio.SocketStream, seen: Seen) -> None:
+        if seen.headers["x-request-id"].startswith("middle"):
+            await stream.send_all(HEAD + chunk(piece("a")))
+        await seen.closed.wait()
+
+    async with fault_server(always=hang, models=listing("m")) as server:
+        begin = partial(serve, "--upstream", f"gpu={server.url}", "--model-root", str(tmp_path))
+        # More at once than would run: some leave while they wait for their turn.
+        front = await trio.to_thread.run_sync(partial(begin, "--queue-max-per-model", "64"))
+        host, _, port = front.url.removeprefix("http://").partition(":")
+
+        async def abort(name: str) -> None:
+            body = json.dumps({"model": "gpu/m", "messages": HELLO, "stream": True}).encode()
+            head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+            head += f"X-Request-Id: {name}\r\n"
+            head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+            client = await trio.open_tcp_stream(host, int(port))
+            await client.send_all(head.encode() + body)
+            if name.startswith("middle"):
+                assert (await client.receive_some()).startswith(b"HTTP/1.1 200")
+            else:
+                await trio.sleep(0.05)
+            left_at[name] = trio.current_time()
+            await trio.aclose_forcefully(client)
+
+        with trio.fail_after(60):
+            async with trio.open_nursery() as nursery:
+                for number in range(ABORTS):
+                    nursery.start_soon(abort, f"{('middle', 'early')[number % 2]}-{number}")
+            for seen in server.asked:
+                await seen.closed.wait()
+            while server.connections > 1:  # noqa: ASYNC110 - one may have listed the models
+                await trio.sleep(0.01)
+        await trio.to_thread.run_sync(eventually, lambda: front.running() == 0)
+        server.always = answering()
+        again = partial(front.chat, model="gpu/m")
+        answer = await trio.to_thread.run_sync(again)
+
+    assert len(left_at) == ABORTS
+    assert len(server.asked) > ABORTS / 2
+    took = [one.closed_at - left_at[one.headers["x-request-id"]] for one in server.asked[:-1]]
+    assert max(took) < 10, took  # 0.1 s is promised; a loaded machine is slow
+    assert answer.json()["choices"][0]["message"]["content"] == "abc"
 
 
 def launched(ranks: int) -> list[str]:
