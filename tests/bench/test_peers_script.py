@@ -32,6 +32,7 @@ def run(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         (["--peers", "a b"], "--peers takes"),
         (["--peers", "mlx-lm,litellm"], "it goes alone"),
         (["a", "b", "c"], "two models at most"),
+        (["--check", "--peers", "a b"], "--peers takes"),
     ],
 )
 def test_wrong_use_starts_nothing(tmp_path: Path, arguments: list[str], message: str) -> None:

@@ -20,6 +20,7 @@ import openai
 import pytest
 import trio
 
+from lattice_bench.conversation import Conversation
 from lattice_bench.echo_model import write_echo_model
 from tests.end_to_end.serving import Served, eventually
 from tests.engine.tiny import write_tiny_model
@@ -154,6 +155,20 @@ def test_who_leaves_the_front_leaves_the_node(front: Served, nodes: list[Served]
         connection.sendall(head.encode() + body)
         eventually(lambda: nodes[1].running() == 1)
     eventually(lambda: nodes[1].running() == 0)
+
+
+def test_the_conversation_that_other_servers_are_checked_with(client: httpx2.Client) -> None:
+    outcomes = Conversation(client, "two/quick").row()
+
+    assert {name: one.partition(",")[0] for name, one in outcomes.items()} == {
+        "chat": "yes",
+        "stream": "yes",
+        "stop": "FAILED: it went on",  # it is an echo
+        "schema": "not kept to",
+        "tools": "text",
+        "too long": "400 model",
+        "leaving": "yes",
+    }
 
 
 def test_a_swarm_asks_both_nodes(client: httpx2.Client) -> None:
