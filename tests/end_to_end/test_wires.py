@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -224,6 +225,46 @@ def test_the_tokens_of_a_text_make_the_same_prompt(smollm2: Served) -> None:
     assert told["count"] == len(told["tokens"]) == answer["usage"]["prompt_tokens"]
     assert told["max_model_len"] >= 2048
     assert 2 <= text["count"] < told["count"]
+
+
+def test_an_agent_of_the_agents_sdk_calls_its_tools_and_streams(echoing: Served) -> None:
+    import agents  # two seconds, which the other tests need not wait for
+
+    called: list[tuple[str, str]] = []
+
+    @agents.function_tool
+    def get_weather(city: str, unit: str) -> str:
+        called.append((city, unit))
+        return "17"
+
+    @agents.function_tool
+    def now() -> str:
+        return "noon"
+
+    async def run() -> tuple[str, str, int]:
+        async with openai.AsyncOpenAI(
+            base_url=echoing.url + "/v1", api_key="secret", max_retries=0
+        ) as client:
+            with_tools = agents.Agent(
+                name="forecaster",
+                instructions="Be brief.",
+                model=agents.OpenAIResponsesModel("said", client),
+                tools=[get_weather, now],
+                tool_use_behavior="stop_on_first_tool",  # the echo would call them for ever
+            )
+            plain = agents.Agent(name="p", model=agents.OpenAIResponsesModel("plain", client))
+            quiet = agents.RunConfig(tracing_disabled=True)  # or it would tell OpenAI
+            first = await agents.Runner.run(with_tools, "The weather?", run_config=quiet)
+            second = agents.Runner.run_streamed(plain, "hello world", run_config=quiet)
+            events = [event async for event in second.stream_events()]
+            return str(first.final_output), str(second.final_output), len(events)
+
+    told, said, events = asyncio.run(run())
+
+    assert told in ("17", "noon")
+    assert called == [("Paris", "celsius")]
+    assert "hello world" in said
+    assert events > 3
 
 
 class Weather(pydantic.BaseModel):
