@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import pytest
 import trio
 
-from lattice_actors.capability.question import NoRoute, Route, Rules
+from lattice_actors.capability.question import Ask, Candidate, NoRoute, Route, Rules
+from lattice_actors.capability.resolver import resolve
 from lattice_actors.catalog.entry import Kind
 from lattice_actors.errors import BadRequest, UpstreamBusy, UpstreamFailed
 from lattice_actors.generation import Embed, Finish, Job, Text
@@ -229,3 +231,26 @@ async def test_a_slot_is_taken_like_any_other() -> None:
 
         numbers, _ = await ask(remote, "gpu/all-minilm")
         assert len(numbers) == 4
+
+
+def test_the_first_embedding_model_is_replaced_by_its_replicas_alone() -> None:
+    def answers(*candidates: Candidate) -> tuple[str, ...] | None:
+        route = resolve(Ask("auto", kind=Kind.EMBEDDING), candidates, Rules())
+        return (route.model, *route.alternatives) if isinstance(route, Route) else None
+
+    def one(id_: str, **fields: Any) -> Candidate:  # noqa: ANN401 - of Candidate
+        return Candidate(id_, kind=Kind.EMBEDDING, **fields)
+
+    own = one("bge")
+    a = one("a/bge", name="bge", backend="a", locality="remote")
+    b = one("b/bge", name="bge", backend="b", locality="remote")
+    other = one("b/e5", name="e5", backend="b", locality="remote")
+    gone = attrs.evolve(a, unavailable="is down")
+
+    assert answers(own, a, b, other) == ("bge",)
+    assert answers(a, b, other) == ("a/bge", "b/bge")
+    assert answers(gone, b, other) == ("b/bge",)
+    assert (
+        answers(attrs.evolve(own, unavailable="is down"), a) is None
+    )  # no prompt leaves by accident
+    assert answers(gone, other) is None
