@@ -44,10 +44,9 @@ def models(view: UpstreamView) -> dict[str, Document]:
     down = view.state is State.DOWN
     shown: dict[str, Document] = {}
     for entry in view.models:
-        loaded = view.loaded is None or entry.name in view.loaded
         shown[entry.id] = {
             "model": entry.id,
-            "state": "unavailable" if down else "ready" if loaded else "cold",
+            "state": view.state_of(entry),
             "backend": entry.backend,
             "kind": entry.kind.value,
             "context_tokens": entry.context_tokens,

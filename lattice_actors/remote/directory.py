@@ -65,11 +65,7 @@ class UpstreamDirectory:
 
     def states(self) -> Mapping[str, str]:
         """Return the state of each model, for people."""
-        return {
-            entry.id: "unavailable" if view.reason is not None else "ready"
-            for view in self.views()
-            for entry in view.models
-        }
+        return {entry.id: view.state_of(entry) for view in self.views() for entry in view.models}
 
     def refresh(self) -> None:
         """Ask all servers now what they have."""

@@ -91,6 +91,12 @@ class UpstreamView:
     failed: int
     loaded: tuple[str, ...] | None  # LM Studio's view; None: there is none
 
+    def state_of(self, entry: ModelEntry) -> str:
+        """Return the state of one of its models, as those of this machine are shown."""
+        if self.state is State.DOWN:
+            return "unavailable"
+        return "ready" if self.loaded is None or entry.name in self.loaded else "cold"
+
 
 @attrs.define(eq=False)
 class UpstreamHandle:

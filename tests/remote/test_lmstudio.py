@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lattice_actors.capability.question import NoRoute, Rules
+from lattice_actors.catalog.entry import Kind
+from lattice_actors.metrics.others import models
 from lattice_actors.remote.plan import Policy
 from tests.remote.fault_server import fault_server, listing, replying
 from tests.remote.remotely import open_remote, plan
@@ -95,3 +97,28 @@ async def test_a_list_of_what_is_loaded_that_fails_once_changes_nothing() -> Non
         await remote.until(lambda: len(server.seen) > looks + 4)
 
         assert await remote.chosen("b,a") == "lmstudio/a"
+
+
+async def test_what_is_loaded_and_what_embeds_is_shown_so() -> None:
+    own = {
+        "data": [
+            {"id": "warm", "state": "loaded", "type": "llm"},
+            {"id": "plain-name", "state": "not-loaded", "type": "embeddings"},
+        ]
+    }
+    async with (
+        fault_server(
+            models=listing("cold", "warm", "plain-name"), loaded=replying(200, own)
+        ) as server,
+        open_remote(plan("lmstudio", server.url, kind="lmstudio")) as remote,
+    ):
+        shown = models(remote.view("lmstudio"))
+        listed = remote.lattice.upstreams.states()
+
+        assert listed == {id_: one["state"] for id_, one in shown.items()}
+        assert {id_: (one["state"], one["kind"]) for id_, one in shown.items()} == {
+            "lmstudio/cold": ("cold", "chat"),
+            "lmstudio/warm": ("ready", "chat"),
+            "lmstudio/plain-name": ("cold", "embedding"),
+        }
+        assert await remote.chosen("auto", kind=Kind.EMBEDDING) == "lmstudio/plain-name"
