@@ -15,9 +15,8 @@ from lattice_actors.errors import LatticeError
 from lattice_actors.generation import Finish, Prefill, Vectors
 
 from .connection import Reply, fault_of
-from .faults import Fault, server_fault
+from .faults import Fault, WireFault, garbage, server_fault
 from .health import RetryBudget
-from .openai_wire import WireFault
 from .peer import Asking, Peer, Piece, Reader
 from .plan import UpstreamPlan
 from .probing import read_bounded
@@ -113,7 +112,7 @@ class Answer:
             said = f"answered with {kind[:60] or 'no content type'}"
             if packed != "identity":
                 said += f", packed with {packed[:20]}"
-            raise WireFault(server_fault(self._plan.name, said, "upstream_bad_answer"))
+            raise garbage(self._plan.name, said)
         return asking.reader(streamed=kind == "text/event-stream")
 
     async def _read(self, reply: Reply, reader: Reader, clock: trio.CancelScope) -> None:

@@ -11,8 +11,7 @@ import msgspec
 from lattice_actors.admission.forecast import PRIOR_BYTES_PER_TOKEN
 from lattice_actors.generation import CallPiece, Delta, Finish, FinishReason, Usage
 
-from .faults import Blame, Fault, of_event, of_status, retry_after, server_fault
-from .openai_wire import WireFault
+from .faults import Blame, Fault, WireFault, cut_off, garbage, of_event, of_status, retry_after
 from .sse import EventReader, EventTooLong
 
 _REASONS = {
@@ -125,7 +124,7 @@ class MessageReader:
         try:
             events = self._events.feed(data)
         except EventTooLong as error:
-            raise self._garbage(f"sent {error}") from None
+            raise garbage(self.upstream, f"sent {error}") from None
         return self._take(events)
 
     def end(self) -> list[Delta | Finish]:
@@ -134,10 +133,7 @@ class MessageReader:
             return []
         pieces = self._take(self._events.end())
         if not self.done:
-            code = "upstream_cut_off"
-            raise WireFault(
-                server_fault(self.upstream, "stopped in the middle of its answer", code)
-            )
+            raise cut_off(self.upstream)
         return pieces
 
     def _take(self, events: list[bytes]) -> list[Delta | Finish]:
@@ -146,7 +142,7 @@ class MessageReader:
             try:
                 event = _EVENT.decode(data)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                raise self._garbage(f"sent something that is no answer: {error}") from None
+                raise garbage(self.upstream, f"sent something that is no answer: {error}") from None
             pieces += self._read(event)
             if self.done:
                 break
@@ -183,7 +179,7 @@ class MessageReader:
     def _begin(self, index: int, block: _Block) -> list[Delta | Finish]:
         if block.type == "tool_use":
             if index in self._calls:
-                raise self._garbage(f"began block {index} twice")
+                raise garbage(self.upstream, f"began block {index} twice")
             call = CallPiece(len(self._calls), block.id, block.name)
             self._calls[index] = call
             begun = self._delta(calls=(call,))
@@ -202,7 +198,9 @@ class MessageReader:
                 return self._delta(reasoning=piece.thinking)
             case "input_json_delta" if piece.partial_json:
                 if index not in self._calls:
-                    raise self._garbage(f"sent arguments for block {index}, which is no call")
+                    raise garbage(
+                        self.upstream, f"sent arguments for block {index}, which is no call"
+                    )
                 return self._call(index, piece.partial_json)
             case _:
                 return []  # a signature, a citation
@@ -233,9 +231,6 @@ class MessageReader:
         if told.output_tokens_details is not None:
             thought = told.output_tokens_details.thinking_tokens
             counted.reasoning = _known(thought, counted.reasoning)
-
-    def _garbage(self, what: str) -> WireFault:
-        return WireFault(server_fault(self.upstream, what[:200], "upstream_bad_answer"))
 
 
 def _known(told: int | None, before: int) -> int:

@@ -30,13 +30,12 @@ from .anthropic_wire import SAMPLING, request_of
 from .cloud_plan import CloudPlan
 from .cloud_transport import REQUEST_ID, CloudTransport
 from .connection import Reply, let_go
-from .faults import Fault, server_fault
+from .faults import Fault, garbage
 from .ledger import Ledger
 from .listing import Listing
-from .openai_wire import WireFault
 from .peer import Asking, Reader
 from .probing import Probed
-from .spend import CapReached, Counted, Held, NoPrice
+from .spend import CapReached, Held, NoPrice, TokenCounts
 from .spend_book import SpendBook, SpendUnknown
 
 BYTES_PER_TOKEN = 2.0  # what is set aside must not be too little: most text has more
@@ -153,7 +152,7 @@ class _CloudAsking:
     def reader(self, *, streamed: bool) -> Reader:
         if not streamed:
             said = "sent no stream, though one was asked for"
-            raise WireFault(server_fault(self._plan.server.name, said, "upstream_bad_answer"))
+            raise garbage(self._plan.server.name, said)
         reader = MessageReader(self._plan.server.name, secret=self._plan.server.api_key)
         self._readers.append(reader)
         return reader
@@ -165,7 +164,7 @@ class _CloudAsking:
     def over(self) -> None:
         """Count what it cost. Of an answer that was left, the tokens that came are estimated."""
         told = [reader.counted for reader in self._readers if reader.counted.told]
-        counted = Counted(
+        counted = TokenCounts(
             plain=sum(one.plain for one in told),
             cached=sum(one.cached for one in told),
             written=sum(one.written for one in told),

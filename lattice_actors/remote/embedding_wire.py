@@ -19,8 +19,7 @@ import msgspec
 from lattice_actors.errors import BadRequest
 from lattice_actors.generation import Embed, Finish, FinishReason, Text, Usage, Vectors
 
-from .faults import Blame, Fault, server_fault
-from .openai_wire import WireFault
+from .faults import Blame, Fault, WireFault, garbage
 
 EMBEDDINGS_PATH = "/v1/embeddings"
 NUMBER_BYTES = 4  # a float32
@@ -102,7 +101,7 @@ class EmbeddingReader:
         self._whole += data
         most = HEAD_BYTES + BYTES_PER_INPUT * len(self.embed.inputs)
         if len(self._whole) > most:
-            raise self._garbage(f"sent embeddings of more than {most} bytes")
+            raise garbage(self.upstream, f"sent embeddings of more than {most} bytes")
         return []
 
     def end(self) -> Iterator[Vectors | Finish]:
@@ -114,7 +113,9 @@ class EmbeddingReader:
         try:
             whole = _WHOLE.decode(self._whole)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise self._garbage(f"sent something that is no list of embeddings: {error}") from None
+            raise garbage(
+                self.upstream, f"sent something that is no list of embeddings: {error}"
+            ) from None
         width = 0
         for item in self._in_order(whole.data):
             vector = self._vector(item.embedding)
@@ -129,12 +130,14 @@ class EmbeddingReader:
     def _in_order(self, items: Sequence[_Item]) -> list[_Item]:
         asked = len(self.embed.inputs)
         if len(items) != asked:
-            raise self._garbage(f"sent {len(items)} embeddings for {asked} inputs")
+            raise garbage(self.upstream, f"sent {len(items)} embeddings for {asked} inputs")
         placed = {
             place if item.index is None else item.index: item for place, item in enumerate(items)
         }
         if placed.keys() != set(range(asked)):
-            raise self._garbage("sent embeddings whose indexes are not those of the inputs")
+            raise garbage(
+                self.upstream, "sent embeddings whose indexes are not those of the inputs"
+            )
         return [placed[place] for place in range(asked)]
 
     def _vector(self, raw: msgspec.Raw) -> bytes:
@@ -145,9 +148,9 @@ class EmbeddingReader:
             else:
                 numbers = array.array("f", _NUMBERS.decode(raw))
         except (msgspec.DecodeError, binascii.Error, ValueError, OverflowError) as error:
-            raise self._garbage(f"sent something that is no embedding: {error}") from None
+            raise garbage(self.upstream, f"sent something that is no embedding: {error}") from None
         if not math.isfinite(sum(numbers)):  # of float32, so the sum itself cannot overflow
-            raise self._garbage("sent an embedding with numbers that are none")
+            raise garbage(self.upstream, "sent an embedding with numbers that are none")
         return numbers.tobytes()
 
     def _check_width(self, size: int, first: int) -> None:
@@ -158,7 +161,4 @@ class EmbeddingReader:
             fault = Fault(Blame.CALLER, said, "unsupported_parameter", param="dimensions")
             raise WireFault(fault)
         if not size or size != first:
-            raise self._garbage("sent embeddings of different lengths")
-
-    def _garbage(self, what: str) -> WireFault:
-        return WireFault(server_fault(self.upstream, what[:200], "upstream_bad_answer"))
+            raise garbage(self.upstream, "sent embeddings of different lengths")

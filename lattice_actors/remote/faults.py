@@ -61,6 +61,25 @@ def server_fault(upstream: str, said: str, code: str) -> Fault:
     return Fault(Blame.SERVER, f"upstream {upstream} {said}", code)
 
 
+class WireFault(Exception):
+    """The answer has failed."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.message)
+        self.fault = fault
+
+
+def garbage(upstream: str, what: str) -> WireFault:
+    """Return what is raised for something that is no answer: *what* completes the sentence."""
+    return WireFault(server_fault(upstream, what[:200], "upstream_bad_answer"))
+
+
+def cut_off(upstream: str) -> WireFault:
+    """Return what is raised for an answer that just stops."""
+    said = "stopped in the middle of its answer"
+    return WireFault(server_fault(upstream, said, "upstream_cut_off"))
+
+
 class _Error(msgspec.Struct):
     message: Any = None
     param: Any = None

@@ -21,7 +21,7 @@ from lattice_actors.generation import (
     Usage,
 )
 
-from .faults import Fault, of_event, server_fault
+from .faults import WireFault, cut_off, garbage, of_event
 from .sse import EventReader, EventTooLong
 
 MAX_WHOLE_BYTES = 8 * 1024 * 1024  # of an answer that is not streamed
@@ -32,14 +32,6 @@ _REASONS = {
     "tool_calls": FinishReason.TOOL_CALLS,
     "function_call": FinishReason.TOOL_CALLS,
 }  # all others, content_filter too, end an answer as far as we can say: STOP
-
-
-class WireFault(Exception):
-    """The answer has failed."""
-
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(fault.message)
-        self.fault = fault
 
 
 class _Function(msgspec.Struct, gc=False):
@@ -142,12 +134,12 @@ class AnswerReader:
         if not self.streamed:
             self._whole += data
             if len(self._whole) > MAX_WHOLE_BYTES:
-                raise self._garbage(f"sent an answer of more than {MAX_WHOLE_BYTES} bytes")
+                raise garbage(self.upstream, f"sent an answer of more than {MAX_WHOLE_BYTES} bytes")
             return []
         try:
             events = self._events.feed(data)
         except EventTooLong as error:
-            raise self._garbage(f"sent {error}") from None
+            raise garbage(self.upstream, f"sent {error}") from None
         return self._take(events)
 
     def end(self) -> list[Delta | Finish]:
@@ -157,7 +149,7 @@ class AnswerReader:
         pieces = self._take([bytes(self._whole)] if not self.streamed else self._events.end())
         if not self.done:
             if self._reason is None:
-                raise self._cut_off()
+                raise cut_off(self.upstream)
             pieces.append(self._finish())
         return pieces
 
@@ -167,13 +159,13 @@ class AnswerReader:
             if event == b"[DONE]" and self.streamed:
                 # llama-cpp-python says so, and nothing else, when another request interrupts it.
                 if self._reason is None and self._usage is None:
-                    raise self._cut_off()
+                    raise cut_off(self.upstream)
                 pieces.append(self._finish())
                 break
             try:
                 chunk = _CHUNK.decode(event)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                raise self._garbage(f"sent something that is no answer: {error}") from None
+                raise garbage(self.upstream, f"sent something that is no answer: {error}") from None
             if chunk.error:
                 raise WireFault(of_event(self.upstream, chunk.error, self.secret))
             if chunk.usage is not None:
@@ -209,7 +201,7 @@ class AnswerReader:
             if index is None:  # a server that sends whole calls, and does not count them
                 index = self._calls if call.id or function.name else max(0, self._calls - 1)
             elif not 0 <= index <= self._calls + place:
-                raise self._garbage(f"sent tool call {index} before those in front of it")
+                raise garbage(self.upstream, f"sent tool call {index} before those in front of it")
             self._calls = max(self._calls, index + 1)
             pieces.append(
                 CallPiece(index, call.id or "", function.name or "", _text(function.arguments))
@@ -236,13 +228,6 @@ class AnswerReader:
         if reason is FinishReason.STOP and self._calls:
             reason = FinishReason.TOOL_CALLS  # several servers say stop all the same
         return Finish(reason, self._usage or Usage(self.prompt_tokens, self._tokens))
-
-    def _cut_off(self) -> WireFault:
-        said = "stopped in the middle of its answer"
-        return WireFault(server_fault(self.upstream, said, "upstream_cut_off"))
-
-    def _garbage(self, what: str) -> WireFault:
-        return WireFault(server_fault(self.upstream, what[:200], "upstream_bad_answer"))
 
 
 def _logprob(told: _Logprob) -> TokenLogprob:

@@ -23,10 +23,10 @@ from . import listing
 from .asking import request_of
 from .connection import Connection, Reply
 from .embedding_wire import EmbeddingReader
-from .faults import Fault, of_status, server_fault
+from .faults import Fault, garbage, of_status
 from .ledger import Ledger
 from .listing import Listing
-from .openai_wire import AnswerReader, WireFault
+from .openai_wire import AnswerReader
 from .plan import UpstreamPlan
 from .probing import Probe, Probed
 
@@ -142,7 +142,7 @@ class _OpenAiAsking:
         if isinstance(prompt, Embed):
             if streamed:
                 said = "sent a stream, where embeddings come at once"
-                raise WireFault(server_fault(name, said, "upstream_bad_answer"))
+                raise garbage(name, said)
             return EmbeddingReader(name, prompt, prompt_tokens)
         return AnswerReader(
             name, streamed=streamed, prompt_tokens=prompt_tokens, secret=self._plan.api_key

@@ -63,7 +63,7 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 @attrs.frozen
-class Counted:
+class TokenCounts:
     """The tokens of one answer."""
 
     plain: int = 0
@@ -143,7 +143,7 @@ class Spend:
         """It was not sent after all."""
         self._holds.pop(held.id, None)
 
-    def settle(self, held: Held, unix_now: float, counted: Counted) -> Line:
+    def settle(self, held: Held, unix_now: float, counted: TokenCounts) -> Line:
         """Give back what was set aside, and count what it came to; return what to write down."""
         self._turn(unix_now)
         price = self.prices.get(held.model)

@@ -11,7 +11,7 @@ import attrs
 import structlog
 import trio
 
-from .spend import Counted, Held, Spend, SpendView
+from .spend import Held, Spend, SpendView, TokenCounts
 from .spend_file import SpendFile, SpendUnreadable
 
 LOCK_PAUSE_S = 0.01  # between two tries for the lock: another server holds it for one fsync
@@ -79,7 +79,7 @@ class SpendBook:
                 raise SpendUnknown(UNKNOWN) from None
             return spend.hold(model, prompt_tokens, max_tokens, unix_now)
 
-    def settle(self, held: Held, unix_now: float, counted: Counted) -> None:
+    def settle(self, held: Held, unix_now: float, counted: TokenCounts) -> None:
         """Give back what was set aside, and count what it came to. Never waits, never fails."""
         line = self.spend.settle(held, unix_now, counted)
         if self._file is None:

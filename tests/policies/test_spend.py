@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lattice_actors.remote.spend import DAY_S, CapReached, Counted, NoPrice, Price, Spend
+from lattice_actors.remote.spend import DAY_S, CapReached, NoPrice, Price, Spend, TokenCounts
 
 PRICE = Price(3.0, 15.0, cached=0.3, written=3.75)
 NOON = 20_000.5 * DAY_S
@@ -24,7 +24,7 @@ def test_what_an_answer_came_to_takes_the_place_of_what_was_set_aside() -> None:
     held = spend.hold("m", 1000, 1000, NOON)
 
     assert spend.view(NOON).held_usd == pytest.approx(0.018)
-    spend.settle(held, NOON, Counted(plain=100, cached=900, output=10))
+    spend.settle(held, NOON, TokenCounts(plain=100, cached=900, output=10))
 
     view = spend.view(NOON)
     assert (view.held_usd, view.requests) == (0, 1)
@@ -46,7 +46,7 @@ def test_the_refusal_names_the_cap_and_when_it_resets() -> None:
 
 def test_the_next_day_begins_anew_and_remembers_what_runs() -> None:
     spend = Spend({"m": PRICE}, cap_micros=20_000)
-    spend.settle(spend.hold("m", 0, 1000, NOON), NOON, Counted(output=1000))
+    spend.settle(spend.hold("m", 0, 1000, NOON), NOON, TokenCounts(output=1000))
     with pytest.raises(CapReached):
         spend.hold("m", 0, 1000, NOON)
 
@@ -57,13 +57,13 @@ def test_the_next_day_begins_anew_and_remembers_what_runs() -> None:
     with pytest.raises(CapReached):
         spend.hold("m", 0, 1000, tomorrow)
     assert spend.view(NOON).day == spend.view(tomorrow).day  # a clock that was set back
-    spend.settle(running, tomorrow, Counted())
+    spend.settle(running, tomorrow, TokenCounts())
     assert spend.view(tomorrow).held_usd == 0
 
 
 def test_a_model_without_a_price_is_counted_apart_and_not_asked_under_a_cap() -> None:
     free = Spend()
-    free.settle(free.hold("m", 9, 9, NOON), NOON, Counted(plain=5, output=6))
+    free.settle(free.hold("m", 9, 9, NOON), NOON, TokenCounts(plain=5, output=6))
 
     assert free.view(NOON).unpriced_requests == 1
     assert (free.view(NOON).input_tokens, free.view(NOON).spent_usd) == (5, 0)
@@ -94,10 +94,10 @@ def test_the_cap_holds_whatever_runs_at_once(
         running.append((held, int(prompt * of_prompt), int(most * of_answer)))
         if ends:
             held, plain, output = running.pop(0)
-            spend.settle(held, NOON, Counted(plain=plain, output=output))
+            spend.settle(held, NOON, TokenCounts(plain=plain, output=output))
         assert (spend.view(NOON).spent_usd + spend.view(NOON).held_usd) * 1e6 <= cap + 0.01
     for held, plain, output in running:
-        spend.settle(held, NOON, Counted(plain=plain, output=output))
+        spend.settle(held, NOON, TokenCounts(plain=plain, output=output))
 
     assert spend.view(NOON).held_usd == 0
     assert spend.view(NOON).spent_usd * 1e6 <= cap + 0.01

@@ -15,8 +15,7 @@ from lattice_actors.remote.anthropic_answer import (
     fault_of_event,
     fault_of_status,
 )
-from lattice_actors.remote.faults import Blame
-from lattice_actors.remote.openai_wire import WireFault
+from lattice_actors.remote.faults import Blame, WireFault
 from tests.remote.anthropic_events import HELLO, PING, block, delta, last, named, piece, start, stop
 
 WHOLE = (

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from lattice_actors.errors import BadRequest
 from lattice_actors.generation import Embed, Finish, Text, Tokens, Usage, Vectors
 from lattice_actors.remote.embedding_wire import EmbeddingReader, body_of
-from lattice_actors.remote.faults import Blame
-from lattice_actors.remote.openai_wire import WireFault
+from lattice_actors.remote.faults import Blame, WireFault
 
 
 def embed(count: int, **fields: Any) -> Embed:  # noqa: ANN401 - of Embed

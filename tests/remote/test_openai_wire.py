@@ -24,7 +24,8 @@ from lattice_actors.generation import (
     ToolUse,
 )
 from lattice_actors.remote.asking import request_of
-from lattice_actors.remote.openai_wire import AnswerReader, WireFault
+from lattice_actors.remote.faults import WireFault
+from lattice_actors.remote.openai_wire import AnswerReader
 from lattice_actors.remote.sse import MAX_EVENT_BYTES, EventReader, EventTooLong
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from lattice_actors.remote.spend import DAY_S, CapReached, Counted, Price, Spend
+from lattice_actors.remote.spend import DAY_S, CapReached, Price, Spend, TokenCounts
 from lattice_actors.remote.spend_book import SpendBook, SpendUnknown
 
 NOON = 20_000.5 * DAY_S
@@ -37,7 +37,7 @@ async def spent(one: SpendBook) -> tuple[int, int]:
 async def test_a_restart_forgets_nothing_of_the_day(tmp_path: Path) -> None:
     first = book(tmp_path / "state")
     held = await first.hold("m", 300, 300, NOON)
-    first.settle(held, NOON, Counted(plain=100, cached=50, written=25, output=200))
+    first.settle(held, NOON, TokenCounts(plain=100, cached=50, written=25, output=200))
 
     second = book(tmp_path / "state")
 
@@ -64,7 +64,7 @@ async def test_servers_that_run_side_by_side_keep_one_cap(tmp_path: Path) -> Non
 
     with pytest.raises(CapReached):
         await two.hold("m", 401, 0, NOON)
-    one.settle(held, NOON, Counted(plain=1))
+    one.settle(held, NOON, TokenCounts(plain=1))
 
     assert (await two.hold("m", 999, 0, NOON)).micros == 999
     assert await spent(one) == (1, 999)
@@ -76,7 +76,7 @@ async def test_a_new_day_has_a_file_of_its_own_and_the_old_one_goes(tmp_path: Pa
     tomorrow = NOON + DAY_S
 
     await one.hold("m", 400, 0, tomorrow)
-    one.settle(running, tomorrow, Counted(plain=500))
+    one.settle(running, tomorrow, TokenCounts(plain=500))
 
     assert os.listdir(tmp_path) == ["spend-2024-10-05.jsonl"]
     other = book(tmp_path)
@@ -87,7 +87,7 @@ async def test_a_new_day_has_a_file_of_its_own_and_the_old_one_goes(tmp_path: Pa
 
 async def test_a_line_that_a_crash_cut_off_is_dropped(tmp_path: Path) -> None:
     one = book(tmp_path)
-    one.settle(await one.hold("m", 600, 0, NOON), NOON, Counted(plain=100))
+    one.settle(await one.hold("m", 600, 0, NOON), NOON, TokenCounts(plain=100))
     content = (tmp_path / FILE).read_bytes()
     (tmp_path / FILE).write_bytes(content[:-7])  # the end of what it came to
 
@@ -109,7 +109,7 @@ async def test_a_record_that_is_none_forbids_the_cloud_where_there_is_a_cap(
     await capped.look(NOON)
     with pytest.raises(SpendUnknown, match="anthropic_daily_cap_usd"):
         await capped.hold("m", 1, 1, NOON)
-    free.settle(await free.hold("m", 1, 1, NOON), NOON, Counted(plain=5))
+    free.settle(await free.hold("m", 1, 1, NOON), NOON, TokenCounts(plain=5))
 
     assert capped.view(NOON).held_usd == 0
     assert free.view(NOON).spent_usd == pytest.approx(5e-6)
@@ -176,7 +176,7 @@ def test_no_order_of_servers_and_crashes_gets_past_the_cap(
                 continue
             sent += size
             if then == "end":
-                books[number].settle(held, NOON, Counted(plain=size))
+                books[number].settle(held, NOON, TokenCounts(plain=size))
             elif then == "die":
                 books[number] = book(folder)
         assert sent <= 1000
