@@ -6,13 +6,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from lattice_actors.exit_codes import FAILED, WRONG_USE
+
 from .limit import BareFailed
 from .load import NETWORK_ERRORS
 from .player import ArmFailed
 from .process import NotStarted
 
-FAILED = 1  # exit code: nothing could be measured, or every request failed
-WRONG_USE = 2
+__all__ = ["FAILED", "WRONG_USE", "say", "tell_failures"]
 
 
 @contextmanager

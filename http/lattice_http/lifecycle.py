@@ -22,13 +22,11 @@ import attrs
 import structlog
 import trio
 
+from lattice_actors.exit_codes import CUT_OFF, HUNG, OK
+
 LAST_WORDS_S = 3.0  # of the grace, kept for streams to say why they end
 HURRIED_WORDS_S = 0.2  # the same after a second signal: somebody is waiting at the terminal
 WATCHDOG_S = 10.0  # beyond the grace: engines are reaped by then
-
-EXIT_DRAINED = 0
-EXIT_CUT_OFF = 3  # at least one answer was ended before its time
-EXIT_HUNG = 4  # the watchdog had to end the process
 
 log = structlog.get_logger(__name__)
 
@@ -96,7 +94,7 @@ class Shutdown:
 
     @property
     def exit_code(self) -> int:
-        return EXIT_CUT_OFF if self.cut_off else EXIT_DRAINED
+        return CUT_OFF if self.cut_off else OK
 
     def begin(self, reason: str) -> None:
         """Begin to stop, or hurry when that had begun. Needs `run` to go further by itself."""
@@ -148,7 +146,7 @@ class Watchdog:
     def _watch(self) -> None:
         self._armed.wait()
         if not self._over.wait(self._timeout_s):
-            self._exit_now(EXIT_HUNG)
+            self._exit_now(HUNG)
 
 
 @contextmanager

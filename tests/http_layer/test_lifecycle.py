@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from lattice_actors.exit_codes import HUNG
 from lattice_http.lifecycle import (
-    EXIT_HUNG,
     HURRIED_WORDS_S,
     LAST_WORDS_S,
     Shutdown,
@@ -154,7 +154,7 @@ def test_the_watchdog_ends_a_process_that_hangs() -> None:
     Watchdog(0.02, exit_now).arm()
 
     assert exited.wait(2)
-    assert codes == [EXIT_HUNG]
+    assert codes == [HUNG]
 
 
 @pytest.mark.parametrize("arm", [True, False])

@@ -1,15 +1,17 @@
-"""What the program says to the person at the terminal, and the codes it exits with."""
+"""What the program says to the person at the terminal, and which release it is."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import sys
 
+from lattice_actors.exit_codes import FAILED, INTERRUPTED, WRONG_USE
+
+__all__ = ["CANNOT_SERVE", "INTERRUPTED", "NAME", "WRONG_USE", "say", "version"]
+
 NAME = "lattice-trio"
 
-CANNOT_SERVE = 1  # the address is taken
-WRONG_USE = 2  # what was written on the command line or in the settings is wrong
-INTERRUPTED = 130  # 128 + SIGINT, as shells count
+CANNOT_SERVE = FAILED
 
 
 def version() -> str:
