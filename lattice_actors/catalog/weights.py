@@ -28,6 +28,15 @@ class Weights:
     float_bytes: int  # of one float of an activation: 2 where any tensor is half precision
 
 
+@attrs.frozen
+class Tensor:
+    """One entry of a header."""
+
+    dtype: str  # as the format spells it: F32, BF16, U32, ...
+    shape: tuple[int, ...]
+    size_bytes: int
+
+
 def read_weights(directory: Path) -> Weights:
     """Return the facts of the files mlx-lm would load, ``model*.safetensors``.
 
@@ -43,9 +52,9 @@ def read_weights(directory: Path) -> Weights:
         raise BrokenModel(_no_weights(directory))
     total, dtypes = 0, set[str]()
     for file in files:
-        size, types = _read_header(file)
-        total += size
-        dtypes |= types
+        tensors = read_tensors(file).values()
+        total += sum(tensor.size_bytes for tensor in tensors)
+        dtypes |= {tensor.dtype for tensor in tensors}
     if total == 0:
         raise BrokenModel("the weight files hold no tensor")
     return Weights(total, 2 if dtypes & _HALF else 4)
@@ -70,8 +79,13 @@ def _no_weights(directory: Path) -> str:
     return "no weights (model*.safetensors)"
 
 
-def _read_header(file: Path) -> tuple[int, set[str]]:
-    """Return the bytes of tensor data and the dtypes of one file."""
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """Return what one file has, by name.
+
+    Raises:
+        BrokenModel: it is cut or damaged.
+        OSError: it cannot be read.
+    """
     size = file.stat().st_size
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
@@ -80,9 +94,12 @@ def _read_header(file: Path) -> tuple[int, set[str]]:
         raw = stream.read(length)
     try:
         header = json.loads(raw)
-        tensors = [header[name] for name in header if name != "__metadata__"]
-        spans = [(int(one["data_offsets"][0]), int(one["data_offsets"][1])) for one in tensors]
-        dtypes = {str(one["dtype"]) for one in tensors}
+        entries = {name: header[name] for name in header if name != "__metadata__"}
+        spans = [(int(e["data_offsets"][0]), int(e["data_offsets"][1])) for e in entries.values()]
+        tensors = {
+            name: Tensor(str(e["dtype"]), tuple(map(int, e.get("shape", ()))), end - begin)
+            for (name, e), (begin, end) in zip(entries.items(), spans, strict=True)
+        }
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise BrokenModel(f"{file.name} has a damaged header") from None
     if any(not 0 <= begin <= end for begin, end in spans):
@@ -90,4 +107,4 @@ def _read_header(file: Path) -> tuple[int, set[str]]:
     needed = 8 + length + max((end for _, end in spans), default=0)
     if size < needed:
         raise BrokenModel(f"{file.name} is cut off: {size} bytes, its header says {needed}")
-    return sum(end - begin for begin, end in spans), dtypes
+    return tensors

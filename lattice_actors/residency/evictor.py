@@ -44,10 +44,8 @@ from .evictor_handle import (
     Want,
 )
 from .model_handle import ModelHandle
+from .needs import kv_bytes
 from .restart import Barred
-
-KV_LEAST_TOKENS = 32_768  # room for the batch of one model: so many tokens, or its context
-KV_SHARE = 0.25  # but at most this much of the budget
 
 log = structlog.get_logger(__name__)
 
@@ -289,11 +287,7 @@ class EvictorActor:
     def _kv_bytes(self, model: str) -> int:
         """Memory kept for the batch of *model*; 0 when its size per token is not known."""
         entry = self._entries.get(model)
-        if entry is None:
-            return 0
-        wanted = max(KV_LEAST_TOKENS, entry.context_tokens or 0) * entry.kv_bytes_per_token
-        share = int(self._policy.budget_bytes * KV_SHARE)
-        return min(wanted, share) if self._policy.budget_bytes else wanted
+        return kv_bytes(entry, self._policy.budget_bytes) if entry is not None else 0
 
 
 def _no_such_model(model: str) -> NotFound:
