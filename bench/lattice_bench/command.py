@@ -11,6 +11,7 @@ import trio
 from cyclopts import App, Parameter
 
 from .arms import BadArm
+from .examples import BENCH, epilogue
 from .failures import FAILED, WRONG_USE, say, tell_failures
 from .gateway import GatewayFigures, Plan, measure
 from .limit import Comparison, bare_loop, compare
@@ -23,10 +24,12 @@ from .suite_command import NO_SUITE, BadSize, SuiteOptions, listing
 from .table_command import table
 from .watching import measure_watching, watching_text
 
-app = App(name="bench", help="Measure a server.", help_format="plaintext")
-app.command(table)
-app.command(soak_command, name="soak")
-app.command(swarm_quality, name="swarm-quality")
+app = App(
+    name=BENCH, help="Measure a server.", help_format="plaintext", help_epilogue=epilogue(BENCH)
+)
+app.command(table, help_epilogue=epilogue("bench table"))
+app.command(soak_command, name="soak", help_epilogue=epilogue("bench soak"))
+app.command(swarm_quality, name="swarm-quality", help_epilogue=epilogue("bench swarm-quality"))
 
 
 @app.default
@@ -90,7 +93,7 @@ def load(
     return 0 if answered or any(one.ttft for one in comparisons) else FAILED
 
 
-@app.command
+@app.command(help_epilogue=epilogue("bench gateway"))
 def gateway(
     *,
     json: Annotated[Path | None, Parameter(help="Write the report here, too.")] = None,
@@ -118,7 +121,7 @@ def gateway(
     return 0 if figures.request_s else FAILED
 
 
-@app.command
+@app.command(help_epilogue=epilogue("bench watching"))
 def watching(
     *,
     sockets: Annotated[int, Parameter(help="Followers of the state.")] = 100,

@@ -15,6 +15,7 @@ from cyclopts import App, CycloptsError
 from lattice_actors.settings import SettingsError
 
 from . import arguments
+from .examples import PROGRAM, epilogue
 from .terminal import INTERRUPTED, NAME, WRONG_USE, say, version
 
 
@@ -37,12 +38,15 @@ def make_app() -> App:
         name=NAME,
         help="One OpenAI-compatible server in front of all the models you have.",
         help_format="plaintext",
+        help_epilogue=epilogue(PROGRAM),
         version=version,
         backend="trio",
         result_action="return_value",
     )
-    app.command(_with_settings(serve), name="serve")
-    app.command(_with_settings(config, _JSON, _MARKDOWN), name="config")
+    app.command(_with_settings(serve), name="serve", help_epilogue=epilogue("serve"))
+    app.command(
+        _with_settings(config, _JSON, _MARKDOWN), name="config", help_epilogue=epilogue("config")
+    )
     app.command(
         "lattice_http.cli.init:init",
         name="init",
@@ -53,6 +57,18 @@ def make_app() -> App:
         "lattice_http.cli.top:top",
         name="top",
         help="Watch a server: models, queue, running requests, refusals.",
+        help_epilogue=epilogue("top"),
+    )
+    app.command(
+        "lattice_http.cli.models.command:app",
+        name="models",
+        help="What models there are, what they take, and getting more.",
+    )
+    app.command(
+        "lattice_http.cli.completion:completion",
+        name="completion",
+        help="Write the completion script of a shell.",
+        help_epilogue=epilogue("completion"),
     )
     app.command(
         "lattice_bench.command:app",
