@@ -108,13 +108,10 @@ class _Handler(BaseHTTPRequestHandler):
         content = hub.repositories[repo][name]
         if len(content) > LARGE_BYTES:
             digest = hashlib.sha256(content).hexdigest()
-            return self._send(
-                302,
-                b"",
-                with_body=with_body,
-                Location=f"{hub.url}/cdn/{repo}//{name}",
-                **{"X-Linked-Etag": digest, "X-Linked-Size": str(len(content))},
-            )
+            location = f"{hub.url}/cdn/{repo}//{name}"
+            linked = {"X-Linked-Etag": digest, "X-Linked-Size": str(len(content))}
+            headers = {"Location": location, **linked}
+            return self._send(302, b"", with_body=with_body, headers=headers)
         return self._content(name, content, with_body=with_body)
 
     def _content(self, name: str, content: bytes, *, with_body: bool) -> None:
@@ -126,17 +123,27 @@ class _Handler(BaseHTTPRequestHandler):
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
             content, status = content[start:], 206
         self._send(
-            status, content, with_body=with_body, cut=self.hub.cut_after.pop(name, None), **headers
+            status,
+            content,
+            with_body=with_body,
+            headers=headers,
+            cut=self.hub.cut_after.pop(name, None),
         )
 
     def _error(self, status: int, code: str, with_body: bool) -> None:
-        self._send(status, b"{}", with_body=with_body, **{"X-Error-Code": code})
+        self._send(status, b"{}", with_body=with_body, headers={"X-Error-Code": code})
 
     def _send(
-        self, status: int, body: bytes, *, with_body: bool, cut: int | None = None, **headers: str
+        self,
+        status: int,
+        body: bytes,
+        *,
+        with_body: bool,
+        cut: int | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self.send_response(status)
-        for name, value in {"X-Repo-Commit": COMMIT, "ETag": '"e"', **headers}.items():
+        for name, value in {"X-Repo-Commit": COMMIT, "ETag": '"e"', **(headers or {})}.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

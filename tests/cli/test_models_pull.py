@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lattice_actors.catalog import discovery
+from lattice_actors.catalog.entry import Snapshot
 from lattice_bench.echo_model import write_echo_model
 from lattice_http.cli.models import files as choosing
 from lattice_http.cli.models.files import NotLoadable, RemoteFile
@@ -128,7 +129,7 @@ def test_an_interrupted_pull_goes_on_in_the_middle_of_a_file(
         got(hub, root, progress=Impatient())
     (part,) = (root / DRAFTS).rglob("*.part")
     had = part.stat().st_size
-    assert discovery.scan(root).models == discovery.scan(root).unusable == ()
+    assert discovery.scan(root) == Snapshot(root=root)
     hub.asked.clear()
     hub.ignores_ranges = ignores_ranges
     progress = Quiet()
@@ -258,9 +259,13 @@ def test_missing_and_private_repositories_are_told_as_such(
 
 @pytest.mark.parametrize(
     ("status", "said"),
-    [(401, "does not know your token"), (403, "your token may not read"), (429, "too many requests"),
-     (503, "answers 503 .*; try again later")],
-)  # fmt: skip
+    [
+        (401, "does not know your token"),
+        (403, "your token may not read"),
+        (429, "too many requests"),
+        (503, "answers 503 .*; try again later"),
+    ],
+)
 def test_each_refusal_of_the_hub_says_what_to_do(hub: StandIn, status: int, said: str) -> None:
     hub.broken_with = status
 
