@@ -22,7 +22,7 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
     ),
     "bench swarm-quality": (
         ("bench swarm-quality --tasks 12", "are several answers better than one?"),
-        ("bench swarm-quality --model role:fast --samples 3 --json quality.json", "another model"),
+        ("bench swarm-quality --model role:fast --json quality.json", "kept"),
     ),
     "bench gateway": (
         ("bench gateway", "what the gateway itself costs; starts servers of its own"),

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from importlib import metadata
 from typing import Self
 
 import attrs
 import httpx2
 import trio
+
+from lattice_actors.release import VERSION
 
 from .faults import Blame, Fault, server_fault
 from .ledger import Entry, Ledger, Purpose
@@ -147,8 +148,4 @@ def fault_of(upstream: str, error: BaseException) -> Fault:
 
 def user_agent() -> str:
     """Return what other servers are told of us."""
-    try:
-        version = metadata.version("lattice-trio")
-    except metadata.PackageNotFoundError:
-        version = "0"  # run from a bare checkout
-    return f"lattice-trio/{version}"
+    return f"lattice-trio/{VERSION}"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import sys
 
 from lattice_actors.exit_codes import FAILED, INTERRUPTED, WRONG_USE
+from lattice_actors.release import VERSION
 
 __all__ = ["CANNOT_SERVE", "INTERRUPTED", "NAME", "WRONG_USE", "say", "version"]
 
@@ -16,10 +16,7 @@ CANNOT_SERVE = FAILED
 
 def version() -> str:
     """Return which release this is."""
-    try:
-        return importlib.metadata.version(NAME)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"  # run from a bare checkout
+    return VERSION
 
 
 def say(line: str) -> None:
