@@ -98,7 +98,9 @@ class _Handler(BaseHTTPRequestHandler):
         if path.startswith("/cdn/"):
             repo, _, name = path.removeprefix("/cdn/").partition("//")
             return self._content(name, hub.repositories[repo][name], with_body=with_body)
-        repo, _, rest = path[1:].partition("/resolve/")
+        repo, found, rest = path[1:].partition("/resolve/")
+        if not found:
+            return self._error(404, "NotFound", with_body)
         commit, _, name = rest.partition("/")
         assert commit == COMMIT, "every file is of the commit that was listed"
         if repo in hub.gated and not knows:

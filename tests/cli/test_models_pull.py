@@ -49,6 +49,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 50)
     with stand_in() as served:
         monkeypatch.setenv("HF_ENDPOINT", served.url)
+        monkeypatch.setattr(constants, "ENDPOINT", served.url)  # whatever it asks, it asks there
         written = write_echo_model(tmp_path / "written")
         content = {path.name: path.read_bytes() for path in written.iterdir()}
         extra = {
@@ -83,6 +84,7 @@ def test_a_model_comes_whole_and_without_what_mlx_does_not_need(
     assert progress.got == progress.total == pulled.got_bytes > 0
     assert hub.fetched()[0] == "config.json"
     assert hub.fetched()[-1] == "model.safetensors"
+    assert all(REPO in path for _, path, _ in hub.asked)  # nothing else is told or asked
 
 
 def test_a_second_pull_compares_and_fetches_nothing(hub: StandIn, tmp_path: Path) -> None:

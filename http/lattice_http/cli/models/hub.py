@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, cast
+from urllib.parse import quote
 
 import attrs
 import httpx2
-from huggingface_hub import HfApi, constants, get_token, hf_hub_url
+from huggingface_hub import HfApi, constants, get_token
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -21,7 +22,13 @@ from huggingface_hub.errors import (
 from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # in its __init__
 
+from lattice_actors.release import VERSION
+from lattice_http.cli.terminal import NAME
+
 from .files import RemoteFile
+
+# Else each first request would go to a registry of agents, and tell the hub which one runs this.
+constants.HF_HUB_DISABLE_TELEMETRY = True
 
 _TOKEN = "with HF_TOKEN, or `hf auth login`"
 Advance = Callable[[int], None]
@@ -53,7 +60,7 @@ class Hub:
             HubProblem
         """
         with _explained(self.endpoint, repo, revision):
-            api = HfApi(endpoint=self.endpoint)
+            api = HfApi(endpoint=self.endpoint, library_name=NAME, library_version=VERSION)
             info = api.model_info(
                 repo, revision=revision or constants.DEFAULT_REVISION, files_metadata=True
             )
@@ -79,7 +86,7 @@ class Hub:
             HubProblem
             OSError: the disk.
         """
-        url = hf_hub_url(found.id, file.name, revision=found.commit, endpoint=self.endpoint)
+        url = f"{self.endpoint}/{found.id}/resolve/{found.commit}/{quote(file.name)}"
         with part.open("ab") as stream, _explained(self.endpoint, found.id, found.commit):
             had = stream.tell()
 
@@ -91,7 +98,7 @@ class Hub:
                 url,
                 stream,
                 resume_size=had,
-                headers=build_hf_headers(),
+                headers=build_hf_headers(library_name=NAME, library_version=VERSION),
                 expected_size=file.size_bytes,
                 displayed_filename=file.name,
                 tqdm_class=cast(Any, bar),  # called like the class, as its comment allows

@@ -48,7 +48,8 @@ class PullProgress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._bar.stop()
+        if self._console.is_terminal:
+            self._bar.stop()
 
     def say(self, line: str) -> None:
         """One line."""
