@@ -96,6 +96,7 @@ def said(*blocks: object) -> object:
         ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools[0].type"),
         ({"tools": [{"name": "n" * 129, "input_schema": {}}]}, "tools[0].name"),
         ({"mcp_servers": [{"type": "url"}]}, "mcp_servers"),
+        ({"thread": {"type": "create"}}, "thread"),
         ({"output_format": {"type": "json_schema", "schema": 5}}, "output_format.schema"),
         ({"output_config": {"format": {"type": "json_schema"}}}, "output_config.format.schema"),
         ({"output_config": {"format": {"type": "yaml"}}}, "output_config.format.type"),
@@ -253,6 +254,22 @@ async def test_guards_and_routes_refuse_in_this_wire_s_shape(autojump_clock: Moc
         "path": (404, "not_found_error"),
         "host": (400, "invalid_request_error"),
         "swarm": (400, "invalid_request_error"),
+    }
+
+
+async def test_a_thread_is_refused_so_that_the_sdk_sends_the_whole_conversation(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_client() as client:
+        plain = await send(client, thread=None)
+        answered = await send(client, thread={"type": "create"})
+
+    assert plain.status == 200
+    assert "thread" not in plain.headers.get("x-lattice-ignored-params", "")
+    assert answered.status == 400
+    assert answered.body["error"]["details"] == {
+        "error_code": "thread_unsupported_request",
+        "unsupported": ["thread"],
     }
 
 

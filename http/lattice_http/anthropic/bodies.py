@@ -24,6 +24,7 @@ from lattice_http.openai.tools import (
 from lattice_http.openai.wishes import Headers, read_wishes
 
 from .blocks import Block, Message, TextBlock, conversation, system_text
+from .errors import THREAD_UNSUPPORTED
 
 MAX_STOPS = 16
 MAX_TOOLS = 512  # agents with many MCP servers send hundreds
@@ -92,6 +93,7 @@ class CountBody(msgspec.Struct, frozen=True, kw_only=True):
     # Known, and not honoured.
     mcp_servers: Raw = Raw()
     container: Raw = Raw()
+    thread: Raw = Raw()
 
 
 class MessagesBody(CountBody, frozen=True, kw_only=True):
@@ -143,6 +145,9 @@ def _request(
         raw: Raw = getattr(form, name)
         if not is_null(raw) and bytes(raw) != b"[]":
             raise unsupported(name)
+    if not is_null(form.thread):
+        # Ignoring it would be worse than a refusal: the next turn comes without its history.
+        raise wrong("thread", "send the whole conversation", code=THREAD_UNSUPPORTED)
     said = conversation(system_text(form.system), form.messages)
     tools = _tools(form)
     ignored = [*unknown_names(sent, type(form))]

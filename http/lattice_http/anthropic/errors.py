@@ -21,6 +21,9 @@ _TYPES = {
     "server_error": "api_error",
 }
 
+# Their SDK reads it below `details`, and then sends the whole conversation instead.
+THREAD_UNSUPPORTED = "thread_unsupported_request"
+
 _STATUS_TYPES = {404: "not_found_error", 413: "request_too_large"}
 
 
@@ -35,7 +38,10 @@ def error_body(error: Mapping[str, Any], status: int = 0) -> dict[str, Any]:
     What that object has more (`param`, `code`) stays: clients skip what they do not know.
     """
     kind = _STATUS_TYPES.get(status) or _TYPES.get(str(error["type"]), "rate_limit_error")
-    return {"type": "error", "error": {**error, "type": kind}}
+    told = {**error, "type": kind}
+    if error.get("code") == THREAD_UNSUPPORTED:
+        told["details"] = {"error_code": THREAD_UNSUPPORTED, "unsupported": [error["param"]]}
+    return {"type": "error", "error": told}
 
 
 def in_our_shape(answer: ErrorAnswer) -> ErrorAnswer:
