@@ -1,7 +1,7 @@
 """Pages whose code is a test: their blocks as one program, and what each of them should print.
 
-A page is Markdown. Its ``python`` blocks are one program, its ``sh`` blocks another (bash, with curl).
-The block after one of them, where it is ``text`` or ``json``, is what that one prints:
+A page is Markdown. Its ``python`` blocks are one program, its ``sh`` blocks another (bash, with
+curl). The block after one of them, where it is ``text`` or ``json``, is what that one prints:
 
 - ``text``: the very text, in which ``...`` stands for any;
 - ``json``: JSON that has all of this. More keys may be there, and numbers may be others.

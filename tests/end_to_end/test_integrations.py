@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.pages import ROOT, Block, blocks_of, has, like, program, prints, run
+from tests.end_to_end.pages import ROOT, Block, blocks_of, has, like, prints, program, run
 from tests.end_to_end.serving import Served
 
 KEY = "secret"
@@ -47,6 +47,8 @@ def environ(
         "ANTHROPIC_AUTH_TOKEN": KEY,
         "LATTICE_URL": served.url,
         "LATTICE_KEY": KEY,
+        "HTTPS_PROXY": "http://127.0.0.1:9",  # nothing that an SDK reports may leave the machine
+        "NO_PROXY": "127.0.0.1",
     }
 
 
@@ -57,3 +59,53 @@ def test_the_code_of_a_page_does_what_the_page_says(
     page: Path, language: str, environ: dict[str, str], tmp_path: Path
 ) -> None:
     assert run(page, language, tmp_path, environ) == []
+
+
+# --- what reads the pages -------------------------------------------------------------------------
+
+
+def test_every_block_of_a_page_is_run_or_is_what_one_prints() -> None:
+    for page in PAGES:
+        blocks = blocks_of(page.read_text(encoding="utf-8"))
+        before = [None, *(block.language for block in blocks)]
+        for block, earlier in zip(blocks, before, strict=False):
+            where = f"{page.name}:{block.line}"
+            assert block.language in ("python", "sh", "text", "json", "toml"), where
+            if block.language == "text":
+                assert earlier in ("python", "sh"), where
+            if block.language == "json":
+                json.loads(block.text)
+            if block.language == "toml":
+                tomllib.loads(block.text)
+
+
+def test_a_page_that_says_too_much_is_found_by_its_line(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("a\n\n```python\nn = 1\n```\n\n```python\nprint(n)\n```\n\n```text\n2\n```\n")
+    broken = tmp_path / "broken.md"
+    broken.write_text("```sh\necho 1\n```\n\n```json\n1\n```\n\n```sh\n\nfalse\n```\n")
+
+    [wrong] = run(page, "python", tmp_path, {})
+    [ended] = run(broken, "sh", tmp_path, {})
+
+    assert wrong == "page.md:7 printed\n1\n\nand not\n2\n"
+    assert ended.startswith("broken.md ended with 1")
+    assert program(page.read_text(), "python").splitlines()[7] == "print(n)"
+
+
+def test_what_a_page_prints_may_have_more_keys_and_other_numbers() -> None:
+    said = {"a": [{"b": "x ... z", "n": 1}], "c": None, "d": True}
+
+    assert has({"a": [{"b": "x y z", "n": 2.5, "e": 0}], "c": None, "d": True, "f": 0}, said)
+    for wrong in (
+        {"a": [{"b": "x z", "n": 2}], "c": None, "d": True},
+        {"a": [{"b": "x y z", "n": True}], "c": None, "d": True},
+        {"a": [{"b": "x y z", "n": 2}] * 2, "c": None, "d": True},
+        {"a": [{"b": "x y z", "n": 2}], "c": 0, "d": True},
+        {"a": [{"b": "x y z", "n": 2}], "c": None, "d": 1},
+        {"a": [{"b": "x y z", "n": 2}], "c": None},
+    ):
+        assert not has(wrong, said)
+    assert like("one\ntwo", "o...o")
+    assert not like("one\ntwo!", "o...o")
+    assert not prints(Block("json", "{}", 1), "no JSON")
