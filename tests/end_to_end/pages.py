@@ -23,7 +23,7 @@ import attrs
 ROOT = Path(__file__).resolve().parent.parent.parent
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MARK = "\x1e"  # printed after each block
-RUN_S = 120.0
+RUN_S = 150.0  # of a program that shares the machine with the others
 
 END_OF_BLOCK = {"python": f"print({MARK!r}, flush=True)", "sh": f"printf '{MARK}\\n'"}
 COMMANDS = {
@@ -69,31 +69,46 @@ def expectations(page: str, language: str) -> list[tuple[Block, Block | None]]:
     ]
 
 
-def run(page: Path, language: str, folder: Path, environ: Mapping[str, str]) -> list[str]:
-    """Run the blocks of a page in *folder*; return what is wrong, nothing if all is well."""
-    told = page.read_text(encoding="utf-8")
+@attrs.frozen
+class Running:
+    """The program of a page, begun."""
+
+    page: Path
+    language: str
+    folder: Path
+    process: subprocess.Popen[bytes]
+
+    def wrong(self) -> list[str]:
+        """Wait for its end; return what is wrong, nothing if all is well."""
+        self.process.wait(RUN_S)
+        out, err = ((self.folder / name).read_text(encoding="utf-8") for name in ("out", "err"))
+        expected = expectations(self.page.read_text(encoding="utf-8"), self.language)
+        printed = out.split(f"{MARK}\n")
+        wrong = [
+            f"{self.page.name}:{block.line} printed\n{text}\nand not\n{then.text}"
+            for (block, then), text in zip(expected, printed, strict=False)
+            if then is not None and not prints(then, text)
+        ]
+        if self.process.returncode or len(printed) != len(expected) + 1:
+            wrong.append(f"{self.page.name} ended with {self.process.returncode}: {err}")
+        return wrong
+
+
+def begin(page: Path, language: str, folder: Path, environ: Mapping[str, str]) -> Running:
+    """Begin to run the blocks of a page in *folder*."""
     script = folder / f"{page.stem}.{language}"
-    script.write_text(program(told, language), encoding="utf-8")
+    script.write_text(program(page.read_text(encoding="utf-8"), language), encoding="utf-8")
     kept = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
-    ran = subprocess.run(
-        [*COMMANDS[language], str(script)],
-        cwd=folder,
-        env={**kept, "HOME": str(folder), **environ},
-        capture_output=True,
-        text=True,
-        timeout=RUN_S,
-        check=False,
-    )
-    printed = ran.stdout.split(f"{MARK}\n")
-    expected = expectations(told, language)
-    wrong = [
-        f"{page.name}:{block.line} printed\n{text}\nand not\n{then.text}"
-        for (block, then), text in zip(expected, printed, strict=False)
-        if then is not None and not prints(then, text)
-    ]
-    if ran.returncode or len(printed) != len(expected) + 1:
-        wrong.append(f"{page.name} ended with {ran.returncode}: {ran.stderr}")
-    return wrong
+    with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
+        process = subprocess.Popen(
+            [*COMMANDS[language], str(script)],
+            cwd=folder,
+            env={**kept, "HOME": str(folder), **environ},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+        )
+    return Running(page, language, folder, process)
 
 
 def prints(expected: Block, printed: str) -> bool:
