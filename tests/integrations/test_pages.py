@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.pages import (
+from tests.integrations.pages import (
     ROOT,
     Block,
     Running,
