@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.end_to_end.serving import Served
 from tests.integrations.pages import (
     ROOT,
     Block,
@@ -21,7 +22,6 @@ from tests.integrations.pages import (
     prints,
     program,
 )
-from tests.end_to_end.serving import Served
 
 KEY = "secret"
 INTEGRATIONS = ROOT / "docs" / "integrations"
