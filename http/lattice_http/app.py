@@ -30,6 +30,7 @@ from .health import health_routes
 from .live import EnteredFirst
 from .metrics import metrics_routes
 from .openai.routes import openai_routes
+from .openapi.routes import openapi_routes
 from .request_log import RequestLog
 from .responses.routes import responses_routes
 from .security import Guarded, SecurityPolicy
@@ -58,6 +59,7 @@ def make_app(gateway: Gateway, policy: SecurityPolicy, more: Sequence[Blueprint]
     app.register_blueprint(admin_routes(gateway))
     app.register_blueprint(health_routes(gateway))
     app.register_blueprint(metrics_routes(gateway))
+    app.register_blueprint(openapi_routes())
     for routes in more:
         app.register_blueprint(routes)
 

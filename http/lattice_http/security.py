@@ -45,7 +45,9 @@ class SecurityPolicy:
     allowed_hosts: tuple[str, ...] = ()  # names besides loopback's that we may be called by
     cors_origins: tuple[str, ...] = ()  # "*": every page
     # GET and HEAD of these need no key. The app tells less where `authenticated` is false.
-    open_paths: frozenset[str] = frozenset({"/livez", "/healthz", "/readyz", "/", "/favicon.ico"})
+    open_paths: frozenset[str] = frozenset(
+        {"/livez", "/healthz", "/readyz", "/", "/favicon.ico", "/openapi.json"}
+    )
     open_prefixes: tuple[str, ...] = attrs.field(default=("/dashboard",), converter=_prefixes)
     # These stay closed all the same.
     closed_prefixes: tuple[str, ...] = attrs.field(

@@ -1,0 +1,324 @@
+"""OpenAI's Responses, and what is kept of them."""
+
+from __future__ import annotations
+
+from lattice_http.responses.bodies import NamedTool, ResponsesBody, Tool
+from lattice_http.responses.items import CallItem, MessageItem, ReasoningItem, ResultItem
+
+from .chats import ID, SAID
+from .errors import GENERATING
+from .fields import RESPONSES_FIELDS, RESPONSES_RAW
+from .headers import ANSWERED, WISHES
+from .operation import Answer, Operation, Query, Stream
+from .shapes import (
+    COUNT,
+    NULL,
+    NUMBER,
+    TEXT,
+    TRUTH,
+    UNIX_S,
+    WHOLE,
+    Schema,
+    const,
+    either,
+    listing,
+    mapping,
+    nullable,
+    obj,
+    one_of,
+    ref,
+    said,
+)
+from .structs import Described
+
+_ITEMS = {
+    "message": MessageItem,
+    "function_call": CallItem,
+    "function_call_output": ResultItem,
+    "reasoning": ReasoningItem,
+}
+_STATUS = one_of("in_progress", "completed", "incomplete")
+_PART = obj(
+    type=const("output_text"), text=TEXT, annotations=listing({}), logprobs=listing({})
+)
+_THOUGHT = obj(type=one_of("reasoning_text", "summary_text"), text=TEXT)
+_OUTPUT = either(
+    obj(
+        type=const("message"),
+        id=TEXT,
+        status=_STATUS,
+        role=const("assistant"),
+        content=listing(_PART),
+    ),
+    obj(
+        type=const("function_call"),
+        id=TEXT,
+        status=_STATUS,
+        call_id=TEXT,
+        name=TEXT,
+        arguments=said(TEXT, "JSON."),
+    ),
+    obj(
+        type=const("reasoning"),
+        id=TEXT,
+        status=_STATUS,
+        summary=listing(_THOUGHT),
+        content=listing(_THOUGHT),
+    ),
+)
+
+ANSWERS: dict[str, Schema] = {
+    "ResponsesUsage": obj(
+        input_tokens=COUNT,
+        input_tokens_details=obj(cached_tokens=COUNT, cache_write_tokens=COUNT),
+        output_tokens=COUNT,
+        output_tokens_details=obj(reasoning_tokens=COUNT),
+        total_tokens=COUNT,
+    ),
+    "ResponsesOutputItem": _OUTPUT,
+    "ResponsesAnswer": obj(
+        id=TEXT,
+        object=const("response"),
+        created_at=UNIX_S,
+        completed_at=nullable(UNIX_S),
+        status=one_of("in_progress", "completed", "incomplete", "failed"),
+        background=TRUTH,
+        error=nullable(obj(code=TEXT, message=TEXT)),
+        incomplete_details=nullable(obj(reason=TEXT)),
+        model=TEXT,
+        output=listing(ref("ResponsesOutputItem")),
+        instructions=nullable(TEXT),
+        max_output_tokens=nullable(COUNT),
+        metadata=mapping(TEXT),
+        parallel_tool_calls=TRUTH,
+        previous_response_id=nullable(TEXT),
+        reasoning=obj(effort=nullable(TEXT), summary=nullable(TEXT)),
+        store=TRUTH,
+        temperature=NUMBER,
+        text={"type": "object"},
+        tool_choice={"type": ["string", "object"]},
+        tools=listing({"type": "object"}),
+        top_p=NUMBER,
+        truncation=one_of("auto", "disabled"),
+        usage=nullable(ref("ResponsesUsage")),
+    ),
+    "ResponsesDeleted": obj(id=TEXT, object=const("response"), deleted=const(True)),
+    "ResponsesInputItems": obj(
+        object=const("list"),
+        data=listing({"type": "object"}),
+        first_id=nullable(TEXT),
+        last_id=nullable(TEXT),
+        has_more=TRUTH,
+    ),
+}
+
+
+def described() -> dict[str, Schema]:
+    """Return the schemas of this area."""
+    bodies = Described("Responses", RESPONSES_RAW, RESPONSES_FIELDS)
+    schemas = bodies.add(ResponsesBody, Tool, NamedTool, *_ITEMS.values())
+    for kind, struct in _ITEMS.items():
+        item = schemas[f"Responses{struct.__name__}"]
+        own: Schema = {"type": const(kind), "id": nullable(TEXT)}
+        item["properties"] = own | item["properties"]
+        if kind != "message":  # what has no type is a message
+            item["required"] = ["type", *item.get("required", ())]
+    items = [ref(f"Responses{struct.__name__}") for struct in _ITEMS.values()]
+    return {**schemas, "ResponsesItem": {"anyOf": items}, **ANSWERS}
+
+
+_AT = {"item_id": TEXT, "output_index": COUNT}
+_EVENT_FIELDS: dict[str, dict[str, Schema]] = {
+    "created": {"response": ref("ResponsesAnswer")},
+    "in_progress": {"response": ref("ResponsesAnswer")},
+    "output_item.added": {"output_index": COUNT, "item": ref("ResponsesOutputItem")},
+    "output_item.done": {"output_index": COUNT, "item": ref("ResponsesOutputItem")},
+    "content_part.added": {**_AT, "content_index": COUNT, "part": either(_PART, _THOUGHT)},
+    "content_part.done": {**_AT, "content_index": COUNT, "part": either(_PART, _THOUGHT)},
+    "output_text.delta": {**_AT, "content_index": COUNT, "delta": TEXT, "logprobs": listing({})},
+    "output_text.done": {**_AT, "content_index": COUNT, "text": TEXT, "logprobs": listing({})},
+    "reasoning_text.delta": {**_AT, "content_index": COUNT, "delta": TEXT},
+    "reasoning_text.done": {**_AT, "content_index": COUNT, "text": TEXT},
+    "reasoning_summary_part.added": {**_AT, "summary_index": COUNT, "part": _THOUGHT},
+    "reasoning_summary_part.done": {**_AT, "summary_index": COUNT, "part": _THOUGHT},
+    "reasoning_summary_text.delta": {**_AT, "summary_index": COUNT, "delta": TEXT},
+    "reasoning_summary_text.done": {**_AT, "summary_index": COUNT, "text": TEXT},
+    "function_call_arguments.delta": {**_AT, "delta": TEXT},
+    "function_call_arguments.done": {**_AT, "name": TEXT, "arguments": TEXT},
+    "completed": {"response": ref("ResponsesAnswer")},
+    "incomplete": {"response": ref("ResponsesAnswer")},
+    "failed": {"response": ref("ResponsesAnswer")},
+}
+
+
+def _event(name: str, fields: dict[str, Schema]) -> Schema:
+    return obj(type=const(name), sequence_number=COUNT, **fields)
+
+
+_EVENTS = {
+    **{
+        f"response.{name}": _event(f"response.{name}", fields)
+        for name, fields in _EVENT_FIELDS.items()
+    },
+    "error": _event("error", {"code": TEXT, "message": TEXT, "param": either(TEXT, NULL)}),
+}
+_STREAM = """\
+event: response.output_text.delta
+data: {"type":"response.output_text.delta","sequence_number":4,"item_id":"msg_1f",\
+"output_index":0,"content_index":0,"delta":"Paris","logprobs":[]}
+
+"""
+_RESPONSE = {
+    "id": "resp_1f",
+    "object": "response",
+    "created_at": 1770000000,
+    "completed_at": 1770000001,
+    "status": "completed",
+    "background": False,
+    "error": None,
+    "incomplete_details": None,
+    "model": ID,
+    "output": [
+        {
+            "type": "message",
+            "id": "msg_1f",
+            "status": "completed",
+            "role": "assistant",
+            "content": [
+                {"type": "output_text", "text": SAID, "annotations": [], "logprobs": []}
+            ],
+        }
+    ],
+    "instructions": None,
+    "max_output_tokens": 20,
+    "metadata": {},
+    "parallel_tool_calls": True,
+    "previous_response_id": None,
+    "reasoning": {"effort": None, "summary": None},
+    "text": {"format": {"type": "text"}},
+    "tool_choice": "auto",
+    "tools": [],
+    "truncation": "disabled",
+    "temperature": 0.0,
+    "top_p": 1.0,
+    "store": True,
+    "usage": {
+        "input_tokens": 37,
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": 8,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": 45,
+    },
+}
+_KEPT = {"response_id": "resp_1f"}
+
+OPERATIONS = (
+    Operation(
+        method="post",
+        path="/v1/responses",
+        name="createResponse",
+        area="Responses",
+        title="Answer, and keep it for the next turn",
+        body=ref("ResponsesBody"),
+        examples={
+            "plain": {
+                "model": "auto",
+                "input": "What is the capital of France?",
+                "max_output_tokens": 20,
+            },
+            "streamed": {
+                "model": "auto",
+                "instructions": "Answer in one word.",
+                "input": [{"role": "user", "content": "What is the capital of France?"}],
+                "max_output_tokens": 20,
+                "stream": True,
+            },
+            "tools": {
+                "model": "auto",
+                "input": "What time is it?",
+                "max_output_tokens": 60,
+                "tools": [{"type": "function", "name": "now", "parameters": None}],
+                "tool_choice": "required",
+            },
+        },
+        answers={
+            200: Answer(
+                "The response.",
+                ref("ResponsesAnswer"),
+                _RESPONSE,
+                stream=Stream(
+                    "OpenAI's named events, each with its `sequence_number`; the last one is "
+                    "`response.completed`, `response.incomplete` or `response.failed`.",
+                    _EVENTS,
+                    _STREAM,
+                ),
+                headers=ANSWERED,
+            )
+        },
+        failures=GENERATING,
+        headers=WISHES,
+    ),
+    Operation(
+        method="get",
+        path="/v1/responses/{response_id}",
+        name="getResponse",
+        area="Responses",
+        title="Tell a response that is kept",
+        queries=(
+            Query("stream", "Refused: what is over is not streamed again.", one_of("false", "0")),
+        ),
+        answers={200: Answer("As it was answered.", ref("ResponsesAnswer"), _RESPONSE)},
+        failures=(400, 404),
+        path_example=_KEPT,
+    ),
+    Operation(
+        method="delete",
+        path="/v1/responses/{response_id}",
+        name="deleteResponse",
+        area="Responses",
+        title="Forget a response",
+        answers={
+            200: Answer(
+                "It is gone.",
+                ref("ResponsesDeleted"),
+                {"id": "resp_1f", "object": "response", "deleted": True},
+            )
+        },
+        failures=(404,),
+        path_example=_KEPT,
+    ),
+    Operation(
+        method="get",
+        path="/v1/responses/{response_id}/input_items",
+        name="listResponseInput",
+        area="Responses",
+        title="Tell what a response was made of",
+        queries=(
+            Query("order", "The newest first, unless told.", one_of("asc", "desc")),
+            Query("limit", "Items of a page.", {**WHOLE, "minimum": 1, "maximum": 100}),
+            Query("after", "The id of the item before the first.", TEXT),
+        ),
+        answers={
+            200: Answer(
+                "A page.",
+                ref("ResponsesInputItems"),
+                {
+                    "object": "list",
+                    "data": [
+                        {
+                            "type": "message",
+                            "id": "msg_1e",
+                            "role": "user",
+                            "content": [{"type": "input_text", "text": "hello"}],
+                        }
+                    ],
+                    "first_id": "msg_1e",
+                    "last_id": "msg_1e",
+                    "has_more": False,
+                },
+            )
+        },
+        failures=(400, 404),
+        path_example=_KEPT,
+    ),
+)
