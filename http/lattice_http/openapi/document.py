@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
-import re
 from collections.abc import Collection
 from typing import Any
 
 from . import chats, dashboard, errors, messages, models, operating, stored, swarms, vectors
 from .headers import header_components, parameter_components
 from .operation import Operation
+from .routes import Route
 from .shapes import Schema
-
-Route = tuple[str, str]  # "post", "/v1/plan"
 
 OPERATIONS: tuple[Operation, ...] = (
     *chats.OPERATIONS,
@@ -39,10 +37,9 @@ ABOUT = (
     "One OpenAI-compatible server in front of all the models a person has. Errors of all routes "
     "have one shape (`Error`; on Anthropic's routes `AnthropicError`). Answers of streams are "
     "`text/event-stream`; `x-events` beside their schema has the schema of the JSON of each "
-    "event, by its name (`data`: those without a name). Every answer has `x-request-id`. A "
-    "header in brackets of no answer may be absent: routing and timing headers are there where "
-    "they have something to say. Sizes: a body over 10 MiB is a 413, an address over 8 KiB a 414, "
-    "headers over 32 KiB a 431; other methods are a 405 with `Allow`."
+    "event, by its name (`data`: those without a name). Every answer has `x-request-id`; "
+    "the other headers are there where they have something to say. A body over 10 MiB is a 413, "
+    "an address over 8 KiB a 414, headers over 32 KiB a 431; other methods are a 405 with `Allow`."
 )
 
 
@@ -99,11 +96,6 @@ def document(routes: Collection[Route]) -> dict[str, Any]:
             },
         },
     }
-
-
-def template(rule: str) -> str:
-    """Return a rule of the router, ``/v1/models/<path:model>``, as OpenAPI writes it."""
-    return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)
 
 
 def _version() -> str:

@@ -133,7 +133,6 @@ ANSWER_HEADERS: dict[str, tuple[str, Schema]] = {
     "X-MLX-Retry-Jitter-Sec": ("Add up to so much, so that not all come back together.", NUMBER),
     "X-MLX-Queue-Depth": ("Requests that wait for this model.", COUNT),
     "X-MLX-InFlight": ("Requests that this model is answering.", COUNT),
-    "Allow": ("What is served here.", TEXT),
     "Location": ("Where it is.", TEXT),
     "WWW-Authenticate": ("`Bearer`.", TEXT),
 }
