@@ -6,7 +6,20 @@ import importlib.metadata
 from collections.abc import Collection
 from typing import Any
 
-from . import chats, dashboard, errors, messages, models, operating, stored, swarms, vectors
+from . import (
+    chat_answers,
+    chats,
+    dashboard,
+    errors,
+    messages,
+    models,
+    operating,
+    stored,
+    stored_answers,
+    swarm_answers,
+    swarms,
+    vectors,
+)
 from .headers import header_components, parameter_components
 from .operation import Operation
 from .routes import Route
@@ -48,11 +61,11 @@ def schemas() -> dict[str, Schema]:
     found: dict[str, Schema] = {}
     for area in (
         errors.SCHEMAS,
-        chats.described(),
-        stored.described(),
+        chat_answers.described(),
+        stored_answers.described(),
         messages.described(),
         vectors.described(),
-        swarms.described(),
+        swarm_answers.described(),
         models.SCHEMAS,
         operating.SCHEMAS,
         dashboard.SCHEMAS,

@@ -81,9 +81,11 @@ SCHEMAS: dict[str, Schema] = {
 # (message, type, param, code)
 STATUSES: dict[int, tuple[str, bool, tuple[str, str, str | None, str]]] = {
     400: (
-        "The request can never succeed as it is: `invalid_request`, `invalid_json`, "
-        "`unsupported_parameter`, `unsupported_model`, `context_length_exceeded`, "
-        "`request_crashes_engine`, `request_cancelled` and others.",
+        (
+            "The request can never succeed as it is: `invalid_request`, `invalid_json`, "
+            "`unsupported_parameter`, `unsupported_model`, `context_length_exceeded`, "
+            "`request_crashes_engine`, `request_cancelled` and others."
+        ),
         False,
         (
             "max_tokens: expected int >= 1",
@@ -103,8 +105,10 @@ STATUSES: dict[int, tuple[str, bool, tuple[str, str, str | None, str]]] = {
         ),
     ),
     403: (
-        "Without a key: `host_not_allowed` (the Host header names another machine), "
-        "`origin_not_allowed` (a foreign web page).",
+        (
+            "Without a key: `host_not_allowed` (the Host header names another machine), "
+            "`origin_not_allowed` (a foreign web page)."
+        ),
         False,
         (
             "a page of another origin may not do this; allow it with --cors-origins",
@@ -114,8 +118,10 @@ STATUSES: dict[int, tuple[str, bool, tuple[str, str, str | None, str]]] = {
         ),
     ),
     404: (
-        "`model_not_found` (the message lists what there is), `no_model_for_constraints`, "
-        "`not_found`.",
+        (
+            "`model_not_found` (the message lists what there is), `no_model_for_constraints`, "
+            "`not_found`."
+        ),
         False,
         ("There is no model 'nemo'.", "invalid_request_error", "model", "model_not_found"),
     ),
@@ -150,8 +156,10 @@ STATUSES: dict[int, tuple[str, bool, tuple[str, str, str | None, str]]] = {
         ),
     ),
     429: (
-        "No room now: `queue_overloaded_model`, `queue_overloaded_total`, `queue_timeout`, "
-        "`deadline_exceeded`, `upstream_overloaded`, `daily_cap_reached`.",
+        (
+            "No room now: `queue_overloaded_model`, `queue_overloaded_total`, `queue_timeout`, "
+            "`deadline_exceeded`, `upstream_overloaded`, `daily_cap_reached`."
+        ),
         True,
         (
             "the predicted wait is longer than this request may wait",
@@ -161,15 +169,19 @@ STATUSES: dict[int, tuple[str, bool, tuple[str, str, str | None, str]]] = {
         ),
     ),
     502: (
-        "Another server failed: `upstream_failed`, `upstream_timeout`, `upstream_unreachable` "
-        "and others.",
+        (
+            "Another server failed: `upstream_failed`, `upstream_timeout`, `upstream_unreachable` "
+            "and others."
+        ),
         False,
         ("gpu did not answer in 60 s", "upstream_error", None, "upstream_timeout"),
     ),
     503: (
-        "The model cannot be had: `model_load_failed`, `model_quarantined`, "
-        "`model_does_not_fit`, `model_crashed`, `oom`, `server_shutting_down`. `Retry-After` "
-        "where waiting helps.",
+        (
+            "The model cannot be had: `model_load_failed`, `model_quarantined`, "
+            "`model_does_not_fit`, `model_crashed`, `oom`, `server_shutting_down`. `Retry-After` "
+            "where waiting helps."
+        ),
         True,
         (
             "The server is shutting down.",

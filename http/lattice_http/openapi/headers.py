@@ -10,23 +10,29 @@ from .shapes import COUNT, NUMBER, TEXT, WHOLE, Schema, one_of
 
 REQUEST_HEADERS: dict[str, tuple[str, Schema, str | int]] = {
     "x-request-id": (
-        "Taken over where it is plain: up to 128 letters, digits, dots, underscores, dashes. "
-        "Otherwise one is made.",
+        (
+            "Taken over where it is plain: up to 128 letters, digits, dots, underscores, dashes. "
+            "Otherwise one is made."
+        ),
         TEXT,
         "my-request-1",
     ),
     "X-Lattice-Priority": (
-        "`interactive`, `normal` or `batch`, or a number: above 0 is interactive, below 0 batch. "
-        "`queue.priority` in the body wins over it.",
+        (
+            "`interactive`, `normal` or `batch`, or a number: above 0 is interactive, below 0 batch. "
+            "`queue.priority` in the body wins over it."
+        ),
         TEXT,
         "interactive",
     ),
     "X-MLX-Priority": ("The same as a number; its old name.", WHOLE, 0),
     "X-MLX-Max-Queue-Wait-Ms": ("The longest wait for a turn; 0 is now or never.", COUNT, 20000),
     "X-Lattice-Deadline-Ms": (
-        "Milliseconds from now (more than 3,000,000,000: Unix time in milliseconds) by which the "
-        "answer must be over. Refused at once where even its first token would have to wait "
-        "longer, else cut off in time.",
+        (
+            "Milliseconds from now (more than 3,000,000,000: Unix time in milliseconds) by which the "
+            "answer must be over. Refused at once where even its first token would have to wait "
+            "longer, else cut off in time."
+        ),
         {"type": "integer", "minimum": 1},
         60000,
     ),
@@ -97,16 +103,20 @@ FAILED_SWARM = ("X-Swarm-Session", "X-Swarm-Strategy", "X-Swarm-Error-Kinds")
 ANSWER_HEADERS: dict[str, tuple[str, Schema]] = {
     "x-request-id": ("On every answer: what to name when something is to be looked up.", TEXT),
     "X-Model-Routed-To": (
-        "Who answered: `mlx/<id>`, `<upstream>/<id>`, `anthropic/<id>`, `swarm/<id>`. "
-        "Percent-encoded where it is not plain.",
+        (
+            "Who answered: `mlx/<id>`, `<upstream>/<id>`, `anthropic/<id>`, `swarm/<id>`. "
+            "Percent-encoded where it is not plain."
+        ),
         TEXT,
     ),
     "X-Model-Resolution": ("Only where the model is not the one named: why.", TEXT),
     "X-Lattice-Ignored-Params": ("Fields that had no effect, between commas.", TEXT),
     "X-Lattice-Clamped-Params": ("Fields that were lowered, and to what.", TEXT),
     "X-Lattice-Cache": (
-        "`hit=117/127`: so many of the prompt's tokens were in the prefix cache. "
-        "`miss; first-difference=12`: none; the token with this index is the first that differs.",
+        (
+            "`hit=117/127`: so many of the prompt's tokens were in the prefix cache. "
+            "`miss; first-difference=12`: none; the token with this index is the first that differs."
+        ),
         TEXT,
     ),
     "X-Lattice-Trimmed-Messages": ("So many of the oldest messages were left out.", COUNT),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lattice_http.anthropic.bodies import CountBody, MessagesBody
 
-from .chats import HELLO, ID, SAID
+from .chat_answers import HELLO, ID, SAID
 from .errors import GENERATING
 from .fields import ANTHROPIC_FIELDS, ANTHROPIC_RAW
 from .headers import ANSWERED, WISHES
@@ -133,9 +133,7 @@ OPERATIONS = (
                 "model": "auto",
                 "max_tokens": 60,
                 "messages": [{"role": "user", "content": "What time is it?"}],
-                "tools": [
-                    {"name": "now", "input_schema": {"type": "object", "properties": {}}}
-                ],
+                "tools": [{"name": "now", "input_schema": {"type": "object", "properties": {}}}],
                 "tool_choice": {"type": "any"},
             },
         },
@@ -181,9 +179,7 @@ OPERATIONS = (
         body=ref("AnthropicCountBody"),
         examples={"plain": {"model": "auto", "messages": HELLO}},
         answers={
-            200: Answer(
-                "The count.", ref("AnthropicCount"), {"input_tokens": 37}, headers=ANSWERED
-            )
+            200: Answer("The count.", ref("AnthropicCount"), {"input_tokens": 37}, headers=ANSWERED)
         },
         failures=GENERATING,
         headers=WISHES,

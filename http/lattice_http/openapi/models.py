@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .chats import ID
+from .chat_answers import ID
 from .operation import Answer, Operation, Query
 from .shapes import (
     COUNT,
@@ -115,9 +115,7 @@ OPERATIONS = (
             Query("unusable", "Also what cannot answer, and why.", {}, flag=True),
             Query("meta", "Also the names of swarms.", {}, flag=True),
         ),
-        answers={
-            200: Answer("The list.", ref("ModelList"), {"object": "list", "data": [_SHOWN]})
-        },
+        answers={200: Answer("The list.", ref("ModelList"), {"object": "list", "data": [_SHOWN]})},
     ),
     Operation(
         method="get",

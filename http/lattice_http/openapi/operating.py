@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .chats import HELLO, ID
+from .chat_answers import HELLO, ID
 from .headers import WISHES
 from .operation import Answer, Operation
 from .shapes import (
@@ -42,9 +42,7 @@ SCHEMAS: dict[str, Schema] = {
                 predicted_wait_ms=COUNT,
             )
         ),
-        load=nullable(
-            obj(needed=TRUTH, fits=TRUTH, evicts=listing(TEXT), predicted_ms=COUNT)
-        ),
+        load=nullable(obj(needed=TRUTH, fits=TRUTH, evicts=listing(TEXT), predicted_ms=COUNT)),
         max_tokens=maybe(COUNT),
         clamped=maybe(listing(TEXT)),
         ignored=maybe(listing(TEXT)),
@@ -215,9 +213,7 @@ OPERATIONS = (
         title="End somebody's request",
         text="Its caller gets a 400 `request_cancelled`, or the end of its stream.",
         answers={
-            200: Answer(
-                "It ends.", ref("Cancelled"), {"ok": True, "cancelled": "my-request-1"}
-            )
+            200: Answer("It ends.", ref("Cancelled"), {"ok": True, "cancelled": "my-request-1"})
         },
         failures=(404,),
         path_example={"request_id": "my-request-1"},

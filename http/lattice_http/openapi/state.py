@@ -159,9 +159,7 @@ STATE: Schema = obj(
     actors=listing({"$ref": "#/components/schemas/Actor"}, "The tree."),
     models=mapping(_MODEL, "By id, cold ones and those of upstreams too."),
     memory=maybe(
-        obj(
-            reserved_bytes=COUNT, budget_bytes=said(COUNT, "0: no limit."), max_models=COUNT
-        )
+        obj(reserved_bytes=COUNT, budget_bytes=said(COUNT, "0: no limit."), max_models=COUNT)
     ),
     queue=maybe(_QUEUE),
     upstreams=mapping(_UPSTREAM),
@@ -170,9 +168,7 @@ STATE: Schema = obj(
         obj(
             "What has left the machine; bytes of bodies.",
             sums=mapping(obj(**_PLACE, **_SENT)),
-            newest=listing(
-                obj(**_PLACE, request_id=TEXT, sent_bytes=COUNT, received_bytes=COUNT)
-            ),
+            newest=listing(obj(**_PLACE, request_id=TEXT, sent_bytes=COUNT, received_bytes=COUNT)),
         )
     ),
     requests=mapping(_REQUEST, "By `x-request-id`: those that run, and the last that ended."),

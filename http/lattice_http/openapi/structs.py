@@ -81,7 +81,9 @@ class Described:
                 return {"enum": list(info.values)}
             case inspect.ListType():
                 items = {"items": self._of(info.item_type)}
-                return _bounded("array", **items, minItems=info.min_length, maxItems=info.max_length)
+                return _bounded(
+                    "array", **items, minItems=info.min_length, maxItems=info.max_length
+                )
             case inspect.DictType():
                 return self._dict(info)
             case inspect.UnionType():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lattice_http.openai.embeddings import EmbeddingBody
 from lattice_http.tokenizing import TokenizeBody
 
-from .chats import HELLO
+from .chat_answers import HELLO
 from .errors import GENERATING
 from .fields import FIELDS, RAW
 from .headers import ANSWERED, WISHES
@@ -20,9 +20,7 @@ ANSWERS: dict[str, Schema] = {
             obj(
                 object=const("embedding"),
                 index=COUNT,
-                embedding=either(
-                    listing(NUMBER), said(TEXT, "With `encoding_format` base64.")
-                ),
+                embedding=either(listing(NUMBER), said(TEXT, "With `encoding_format` base64.")),
             )
         ),
         model=TEXT,
