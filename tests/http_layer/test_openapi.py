@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -21,7 +22,7 @@ from lattice_http.openapi.document import OPERATIONS, document, schemas
 from lattice_http.openapi.structs import Described
 from tests.actors.house import open_house
 from tests.http_layer.openapi_schemas import complaints, events, operations, resolved
-from tests.http_layer.test_answers_over_asgi import Client
+from tests.http_layer.test_answers_over_asgi import Answered, Client
 
 ROUTES = {(operation.method, operation.path) for operation in OPERATIONS}
 WHOLE = document(ROUTES)
@@ -37,12 +38,17 @@ async def open_site(**changed: Any) -> AsyncIterator[Client]:  # noqa: ANN401 - 
         yield Client(make_app(gateway, policy, desk), house, gateway)
 
 
+async def told(client: Client) -> Answered:
+    """Ask for the reference. It is made in a thread, in which time this clock jumps on."""
+    return await client.send("GET", "/openapi.json", leave_after_s=math.inf)
+
+
 # --- complete --------------------------------------------------------------------------------
 
 
 async def test_what_is_served_is_described_and_nothing_else(autojump_clock: MockClock) -> None:
     async with open_site() as client:
-        shown = (await client.send("GET", "/openapi.json")).body
+        shown = (await told(client)).body
         app: Any = client.app
         served = {
             (method.lower(), re.sub(r"<(\w+:)?(\w+)>", r"{\2}", rule.rule))
@@ -58,7 +64,7 @@ async def test_without_the_dashboard_its_routes_are_not_described(
     autojump_clock: MockClock,
 ) -> None:
     async with open_site(dashboard=False) as client:
-        paths = (await client.send("GET", "/openapi.json")).body["paths"]
+        paths = (await told(client)).body["paths"]
         gone = await client.send("GET", "/dashboard/api/config")
 
     assert gone.status == 404
@@ -70,7 +76,7 @@ async def test_it_needs_no_key_and_the_answer_has_the_usual_headers(
     autojump_clock: MockClock,
 ) -> None:
     async with open_site(api_key="secret") as client:
-        answered = await client.send("GET", "/openapi.json")
+        answered = await told(client)
         closed = await client.send("GET", "/v1/models")
 
     assert (answered.status, closed.status) == (200, 401)
@@ -84,7 +90,7 @@ async def test_the_described_need_of_a_key_is_the_true_one(autojump_clock: MockC
             if path == "/dashboard/ws":
                 continue  # a socket: it asks for the key itself
             named = path.format(**dict.fromkeys(PARAMETERS, "1"))
-            answered = await client.send(method.upper(), named)
+            answered = await client.send(method.upper(), named, leave_after_s=math.inf)
             assert (answered.status == 401) is ("security" not in operation), (method, path)
 
 

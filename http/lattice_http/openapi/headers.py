@@ -19,8 +19,8 @@ REQUEST_HEADERS: dict[str, tuple[str, Schema, str | int]] = {
     ),
     "X-Lattice-Priority": (
         (
-            "`interactive`, `normal` or `batch`, or a number: above 0 is interactive, below 0 batch. "
-            "`queue.priority` in the body wins over it."
+            "`interactive`, `normal` or `batch`, or a number: above 0 is interactive, below 0 "
+            "batch. `queue.priority` in the body wins over it."
         ),
         TEXT,
         "interactive",
@@ -29,9 +29,9 @@ REQUEST_HEADERS: dict[str, tuple[str, Schema, str | int]] = {
     "X-MLX-Max-Queue-Wait-Ms": ("The longest wait for a turn; 0 is now or never.", COUNT, 20000),
     "X-Lattice-Deadline-Ms": (
         (
-            "Milliseconds from now (more than 3,000,000,000: Unix time in milliseconds) by which the "
-            "answer must be over. Refused at once where even its first token would have to wait "
-            "longer, else cut off in time."
+            "Milliseconds from now (more than 3,000,000,000: Unix time in milliseconds) by which "
+            "the answer must be over. Refused at once where even its first token would have to "
+            "wait longer, else cut off in time."
         ),
         {"type": "integer", "minimum": 1},
         60000,
@@ -115,7 +115,7 @@ ANSWER_HEADERS: dict[str, tuple[str, Schema]] = {
     "X-Lattice-Cache": (
         (
             "`hit=117/127`: so many of the prompt's tokens were in the prefix cache. "
-            "`miss; first-difference=12`: none; the token with this index is the first that differs."
+            "`miss; first-difference=12`: none; the token with this index is the first to differ."
         ),
         TEXT,
     ),
