@@ -1,0 +1,32 @@
+"""What a page calls `lattice-trio` (argv[1:]), where the server that it talks of runs already.
+
+serve ...       the settings are read, and nothing is served
+top             one state instead of a screen that follows
+top, bench      ask the server of `DOCS_URL` where no `--base-url` says another one
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from lattice_http.cli.program import main
+
+
+def meant(argv: list[str]) -> list[str]:
+    """Return the command that is run for *argv*."""
+    match argv:
+        case ["serve", *flags] if "--help" not in flags:
+            return ["config", *flags]
+        case ["top" | "bench" as command, *flags] if "--help" not in flags:
+            known = any(flag.startswith("--base-url") for flag in flags)
+            inner = command == "bench" and bool(flags) and not flags[0].startswith("-")
+            more = [] if known or inner else ["--base-url", os.environ["DOCS_URL"]]
+            if command == "top" and "--once" not in flags:
+                more += ["--once", "--json"]
+            return [command, *flags, *more]
+    return argv
+
+
+if __name__ == "__main__":
+    sys.exit(main(meant(sys.argv[1:])))
