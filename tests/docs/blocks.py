@@ -3,6 +3,7 @@
 Comments stand on lines of their own right before a block, in any number:
 
     <!-- not run: needs another machine -->      a reason of `REASONS`; detail may follow a comma
+    <!-- not run: takes too long -->             but its flags are read, as with all of `READ`
     <!-- run with: a real model -->              SmolLM2 instead of the echo engine
     <!-- prints: celsius -->                     what it prints has this in it
     <!-- exits with: 1 -->                       of a shell block, where that is no failure
@@ -37,6 +38,9 @@ REASONS = frozenset(
     }
 )
 
+# Of a block with such a reason the commands are read all the same: flags, names of scripts.
+READ = frozenset({"takes too long", "needs a model that is not here"})
+
 SHELL = frozenset({"bash", "sh", "shell", "console"})
 # How a line of a shell begins. What has such a line is a shell block, however it is labelled.
 COMMAND = re.compile(
@@ -63,6 +67,11 @@ class Block:
     def excuse(self) -> str | None:
         """Why it is not run, if its author says so."""
         return dict(self.said).get("not run")
+
+    @property
+    def is_only_read(self) -> bool:
+        """Its commands are checked as far as they can be without running them."""
+        return self.is_shell and (self.excuse or "").partition(",")[0] in READ
 
     @property
     def real(self) -> bool:

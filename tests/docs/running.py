@@ -13,7 +13,7 @@ from configparser import ConfigParser, Error
 from pathlib import Path
 
 import attrs
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from lattice_actors.settings import SettingsError, SettingsFile, read
 from tests.docs.blocks import PROMPT, Block, blocks, complaint
@@ -54,7 +54,13 @@ class Bench:
         ours = f'exec "{sys.executable}" -m tests.docs.stand_in "$@"'
         _write(tools / "lattice-trio", ours)
         # A page is wrong, too, where the server refuses what it asks for.
-        _write(tools / "curl", 'exec /usr/bin/env -S PATH="$OLD_PATH" curl --fail-with-body "$@"')
+        python = '[ -z "${DOCS_ONLY_READ:-}" ] || exit 0\n'
+        _write(tools / "python", python + f'exec "{sys.executable}" "$@"')
+        curl = '[ -z "${DOCS_ONLY_READ:-}" ] || exit 0\n'
+        _write(
+            tools / "curl",
+            curl + 'exec /usr/bin/env -S PATH="$OLD_PATH" curl --fail-with-body "$@"',
+        )
         venv = self.folder / ".venv" / "bin"
         venv.mkdir(parents=True)
         _write(venv / "lattice-trio", ours)
@@ -73,7 +79,8 @@ class Bench:
         for block in blocks(page.read_text(encoding="utf-8")):
             where = f"{page.name}:{block.line}"
             wrong = complaint(block)
-            if wrong is None and block.excuse is None and block.real is self.real:
+            idle = block.excuse is not None and not block.is_only_read
+            if wrong is None and not idle and block.real is self.real:
                 if block.language == "python":
                     programs.append(block)
                 else:
@@ -103,7 +110,8 @@ class Bench:
 
     def _shell(self, block: Block) -> str | None:
         code = self._here(PROMPT.sub("", block.code))
-        done = self._process(["bash", "-euo", "pipefail", "-c", code], "")
+        only_read = {"DOCS_ONLY_READ": "1"} if block.is_only_read else {}
+        done = self._process(["bash", "-euo", "pipefail", "-c", code], "", **only_read)
         expected = int(dict(block.said).get("exits with", "0"))
         if done.returncode != expected:
             return f"exit code {done.returncode}\n{done.stdout[-1500:]}\n{done.stderr[-1500:]}"
@@ -121,8 +129,11 @@ class Bench:
     def _here(self, code: str) -> str:
         return USUAL.sub(self.url.removeprefix("http://"), code)
 
-    def _process(self, command: list[str], sent: str) -> subprocess.CompletedProcess[str]:
+    def _process(
+        self, command: list[str], sent: str, **more: str
+    ) -> subprocess.CompletedProcess[str]:
         environ = {
+            **more,
             "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
             "OLD_PATH": os.environ["PATH"],
             "HOME": str(self.folder),

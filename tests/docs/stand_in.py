@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import sys
 
-from lattice_http.cli.program import main
+from cyclopts import CycloptsError
+
+from lattice_http.cli.program import main, make_app
 
 
 def meant(argv: list[str]) -> list[str]:
@@ -22,11 +24,21 @@ def meant(argv: list[str]) -> list[str]:
             known = any(flag.startswith("--base-url") for flag in flags)
             inner = command == "bench" and bool(flags) and not flags[0].startswith("-")
             more = [] if known or inner else ["--base-url", os.environ["DOCS_URL"]]
-            if command == "top" and "--once" not in flags:
-                more += ["--once", "--json"]
+            if command == "top":
+                more += [flag for flag in ("--once", "--json") if flag not in flags]
             return [command, *flags, *more]
     return argv
 
 
+def read(argv: list[str]) -> int:
+    """Read the flags of a command; return the exit code."""
+    try:
+        make_app().parse_args(argv, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - the front end
+        return 2
+    return 0
+
+
 if __name__ == "__main__":
-    sys.exit(main(meant(sys.argv[1:])))
+    sys.exit((read if os.environ.get("DOCS_ONLY_READ") else main)(meant(sys.argv[1:])))
