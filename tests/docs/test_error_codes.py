@@ -1,0 +1,59 @@
+"""docs/errors.md names every code that the server can answer, and no other."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+from tests.docs.running import ROOT
+
+SOURCES = [
+    path
+    for folder in ("lattice_actors", "http/lattice_http", "dashboard_ws/lattice_dashboard")
+    for path in (ROOT / folder).rglob("*.py")
+]
+# What takes a code as an argument without a name.
+TAKERS = {"Refusal", "Refused", "Unoffered", "InputProblem", "server_fault", "_full", "_hopeless"}
+CODE = re.compile(r"[a-z]+(?:_[a-z]+)+|oom|overloaded|unavailable")
+# Not answered over HTTP: the program ends, or it is a script of the echo engine.
+INNER = {"address_in_use", "cannot_bind", "restart_intensity", "invalid_prompt"}
+
+
+def codes(tree: ast.AST) -> Iterator[str]:
+    """Yield the codes that a module raises or answers."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Assign(targets=[ast.Name("code")], value=ast.Constant(str(code))):
+                yield code
+            case ast.keyword(arg="code", value=ast.Constant(str(code))):
+                yield code
+            case ast.Call(func=ast.Name(taker) | ast.Attribute(attr=taker)) if taker in TAKERS:
+                for given in node.args:
+                    if isinstance(given, ast.Constant) and isinstance(given.value, str):
+                        yield given.value
+
+
+def told() -> set[str]:
+    """The codes in the table of the page."""
+    page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    rows = [line.split("|") for line in page.split("\n") if line.startswith(("| 4", "| 5"))]
+    return {code for row in rows for code in re.findall(r"`(\w+)`", row[3])}
+
+
+def test_every_code_is_told() -> None:
+    found = {code for path in SOURCES for code in codes(ast.parse(path.read_text("utf-8")))}
+
+    assert {code for code in found if CODE.fullmatch(code)} - INNER - told() == set()
+
+
+def test_no_code_is_told_that_nobody_answers() -> None:
+    texts = {
+        node.value
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+
+    assert len(told()) > 50
+    assert told() - texts == set()
