@@ -22,7 +22,7 @@ from lattice_actors.remote.ledger import Ledger
 from lattice_actors.remote.plan import UpstreamPlan
 from lattice_actors.remote.probing import Probe
 from lattice_actors.remote.resolving import install
-from lattice_actors.residency.evictor import KV_LEAST_TOKENS, KV_SHARE
+from lattice_actors.residency.needs import needed_bytes
 from lattice_http.hosts import is_loopback
 from lattice_http.listening import AddressInUse, CannotBind, bind
 
@@ -77,15 +77,9 @@ def memory_facts(
         allowed=_allowed_bytes(),
         budget=budget_bytes,
         needs=tuple(
-            (model.id, model.weights_bytes + _kv_bytes(model, budget_bytes) + prefix_cache_bytes)
-            for model in models
+            (model.id, needed_bytes(model, budget_bytes, prefix_cache_bytes)) for model in models
         ),
     )
-
-
-def _kv_bytes(model: ModelEntry, budget_bytes: int) -> int:
-    wanted = max(KV_LEAST_TOKENS, model.context_tokens or 0) * model.kv_bytes_per_token
-    return min(wanted, int(budget_bytes * KV_SHARE))
 
 
 def _physical_bytes() -> int | None:

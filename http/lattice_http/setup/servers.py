@@ -21,7 +21,7 @@ import attrs
 import msgspec
 
 from lattice_actors.remote.listing import MODELS_PATH, Listing, chats, read_listing
-from lattice_actors.remote.lmstudio import LOADED_PATH, loaded_models
+from lattice_actors.remote.lmstudio import LOADED_PATH, read_own
 from lattice_actors.remote.plan import UpstreamPlan
 
 TAGS_PATH = "/api/tags"
@@ -211,7 +211,7 @@ def _loaded(answer: Answer | None) -> frozenset[str] | None:
     if b'"state"' not in answer.body and b'"id"' in answer.body:
         return None  # a list of another kind, by a server that takes any path for its own
     try:
-        return frozenset(loaded_models(answer.body))
+        return frozenset(read_own(answer.body).loaded)
     except (ValueError, RecursionError):
         return None
 
