@@ -6,6 +6,7 @@ import json
 import os
 import plistlib
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from tests.docs.blocks import PROMPT, Block, blocks, complaint
 from tests.end_to_end.serving import SOURCES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-BLOCK_S = 60.0  # longer than any block may take
+BLOCK_S = 120.0  # longer than any block may take
 USUAL = re.compile(r"(?:127\.0\.0\.1|localhost):5001")  # where pages say that the server is
 ANOTHER_RUNNER = ("docs/integrations/",)  # these pages have tests of their own
 
@@ -49,29 +50,7 @@ class Bench:
     real: bool = False  # it has a real model: what needs none is run elsewhere
 
     def __attrs_post_init__(self) -> None:
-        tools = self.folder / "bin"
-        tools.mkdir()
-        ours = f'exec "{sys.executable}" -m tests.docs.stand_in "$@"'
-        _write(tools / "lattice-trio", ours)
-        # A page is wrong, too, where the server refuses what it asks for.
-        python = '[ -z "${DOCS_ONLY_READ:-}" ] || exit 0\n'
-        _write(tools / "python", python + f'exec "{sys.executable}" "$@"')
-        curl = '[ -z "${DOCS_ONLY_READ:-}" ] || exit 0\n'
-        _write(
-            tools / "curl",
-            curl + 'exec /usr/bin/env -S PATH="$OLD_PATH" curl --fail-with-body "$@"',
-        )
-        venv = self.folder / ".venv" / "bin"
-        venv.mkdir(parents=True)
-        _write(venv / "lattice-trio", ours)
-        scripts = self.folder / "scripts"
-        scripts.mkdir()
-        for script in (ROOT / "scripts").iterdir():
-            checked = f'bash -n "{script}"'
-            if script.is_file() and not script.read_bytes().startswith(b"#!/usr/bin/env bash"):
-                checked = f'test -r "{script}"'
-            is_serve = script.name == "serve"
-            _write(scripts / script.name, 'lattice-trio serve "$@"' if is_serve else checked)
+        _lay_out(self.folder)
 
     def run(self, page: Path) -> Iterator[str]:
         """Run the blocks of *page*; yield what is wrong with them."""
@@ -135,7 +114,6 @@ class Bench:
         environ = {
             **more,
             "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
-            "OLD_PATH": os.environ["PATH"],
             "HOME": str(self.folder),
             "PYTHONPATH": SOURCES,
             "DOCS_URL": self.url,
@@ -153,7 +131,26 @@ class Bench:
         )
 
 
+def _lay_out(folder: Path) -> None:
+    """Put into *folder* what pages call: stand-ins that know which server is meant."""
+    idle = '[ -z "${DOCS_ONLY_READ:-}" ] || exit 0\n'
+    ours = f'exec "{sys.executable}" -m tests.docs.stand_in "$@"'
+    curl = shutil.which("curl")
+    assert curl is not None, "pages ask with curl, which is not installed"
+    _write(folder / "bin" / "lattice-trio", ours)
+    _write(folder / ".venv" / "bin" / "lattice-trio", ours)
+    _write(folder / "bin" / "python", idle + f'exec "{sys.executable}" "$@"')
+    # A page is wrong, too, where the server refuses what it asks for.
+    _write(folder / "bin" / "curl", idle + f'exec "{curl}" --fail-with-body "$@"')
+    for script in (ROOT / "scripts").iterdir():
+        if script.is_file():  # it is there, and a shell could read it
+            is_bash = script.read_bytes().startswith(b"#!/usr/bin/env bash")
+            _write(folder / "scripts" / script.name, f'bash -n "{script}"' if is_bash else "true")
+    _write(folder / "scripts" / "serve", 'lattice-trio serve "$@"')
+
+
 def _write(path: Path, command: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"#!/bin/bash\n{command}\n")
     path.chmod(0o755)
 
