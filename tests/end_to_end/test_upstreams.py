@@ -166,7 +166,6 @@ def test_the_conversation_that_other_servers_are_checked_with(client: httpx2.Cli
         "stop": "FAILED: it went on",  # it is an echo
         "schema": "not kept to",
         "tools": "text",
-        "too long": "400 model",
         "leaving": "yes",
     }
 
