@@ -127,13 +127,16 @@ class Conversation:
         response = self._post(tools=[TOOL], tool_choice=forced, max_tokens=48)
         if response.status_code != 200:
             return _refusal(response)
-        message = response.json()["choices"][0]["message"]
-        calls = message.get("tool_calls") or ()
+        choice = response.json()["choices"][0]
+        calls = choice["message"].get("tool_calls") or ()
         if not calls:
             return "text, no call"
         called = calls[0]["function"]
         check(called["name"] == "get_weather", f"called {called['name']}")
-        return "yes" if set(json.loads(called["arguments"])) == {"city"} else "other arguments"
+        try:
+            return "yes" if set(json.loads(called["arguments"])) == {"city"} else "other arguments"
+        except ValueError:  # the model's fault where it was cut off; else somebody's
+            return f"a call that is not whole, {choice['finish_reason']}"
 
     def _leaving(self) -> str:
         body = self._body(stream=True, max_tokens=2000)
