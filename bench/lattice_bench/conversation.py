@@ -152,7 +152,8 @@ class Conversation:
 
 def _refusal(response: httpx2.Response) -> str:
     error = response.json().get("error") or {}
-    return f"{response.status_code} {error.get('param') or error.get('code')}"
+    said = f"{response.status_code} {error.get('param') or error.get('code')}"
+    return said if response.status_code < 500 else f"{said} ({str(error.get('message'))[:160]})"
 
 
 def row(name: str, outcomes: Mapping[str, str]) -> str:
