@@ -416,14 +416,14 @@ def test_a_real_model_streams_into_the_page(
             "judge": "auto",
             "temperature": 1.0,
             "seed": 11,
-            "max_tokens": 24,
+            "max_tokens": 40,
             "messages": [{"role": "user", "content": "Why is the sky blue?"}],
         }
         vote = partial(server.client.post, server.url + "/swarm/vote", json=body)
         asking = in_background(lambda: told.append(vote().json()))
         swarm = page.locator("#swarms article.swarm")
-        live = swarm.locator(".branches .branch").filter(has_text="running")
-        expect(live.locator(".tail").first).not_to_be_empty()  # while it runs
+        going = swarm.filter(has_text="running").locator(".branches .tail")
+        expect(going.first).not_to_be_empty(timeout=60_000)
         expect(swarm.locator(".verdict")).to_contain_text("wrote it from 2 answers", timeout=60_000)
         asking.join()
         texts = [row["text"] for row in told[0]["swarm"]["candidates"]]
