@@ -306,6 +306,7 @@ def test_a_swarm_argues_in_columns_and_its_winner_is_marked(stage: Stage) -> Non
     stage.answers["/v1/plan"] = (200, {"model": "quick", "backend": "mlx"})
     page.get_by_role("link", name="Playground", exact=True).click()
     page.get_by_text("Swarm", exact=True).click()
+    expect(page.locator("#capabilities option").first).to_have_attribute("value", "preset:council")
     page.get_by_label("Models, with commas between").fill("role:reasoner, auto")
     page.get_by_label("Prompt").fill("why?")
     page.keyboard.press("Control+Enter")

@@ -72,7 +72,7 @@ function App() {
     <${Header} tab=${tab} link=${link} hasKey=${Boolean(readKey())}
       onKey=${() => setAsked("asked")} onRetry=${() => feed.retry()} />
     ${tab === "playground"
-      ? html`<${Playground} ids=${ids} />`
+      ? html`<${Playground} ids=${ids} presets=${view?.preferences?.swarm_presets ?? {}} />`
       : html`<${Overview} view=${view} link=${link} texts=${texts} history=${history}
           moment=${momentOf(state?.windows)} ids=${ids} />`}
     <${KeyDialog} wanted=${asked} onDone=${unlocked} onClose=${() => setAsked(null)} />

@@ -7,7 +7,10 @@ import { Panel } from "./panel.js";
 const ROLES = ["auto", "role:fast", "role:coder", "role:reasoner"];
 const CLASSES = ["interactive", "normal", "batch"];
 
-export function Form({ form, ids, change, send, stop, busy }) {
+/** What stands for several models at once. */
+const severalOf = (presets) => [...Object.keys(presets).map((name) => `preset:${name}`), "loaded", "available"];
+
+export function Form({ form, ids, presets, change, send, stop, busy }) {
   const field = (name) => ({
     name, value: form[name], onInput: ({ target }) => change({ [name]: target.value }),
   });
@@ -73,7 +76,7 @@ export function Form({ form, ids, change, send, stop, busy }) {
         </div>
       </form>
       <datalist id="capabilities">
-        ${[...ROLES, ...ids].map((id) => html`<option key=${id} value=${id}></option>`)}
+        ${[...(one ? [] : severalOf(presets)), ...ROLES, ...ids].map((id) => html`<option key=${id} value=${id}></option>`)}
       </datalist>
     <//>
   `;

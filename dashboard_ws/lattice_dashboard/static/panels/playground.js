@@ -14,7 +14,7 @@ const EMPTY = {
 // It goes on while somebody looks at the overview, where the same answer is a row or a swarm.
 const talk = { form: EMPTY, answer: NOTHING_YET, asking: null, draw: null };
 
-export function Playground({ ids }) {
+export function Playground({ ids, presets }) {
   const [form, setForm] = useState(talk.form);
   const [answer, setAnswer] = useState(talk.answer);
 
@@ -45,7 +45,7 @@ export function Playground({ ids }) {
   return html`
     <main class="playground ${form.kind}" id="main" tabindex="-1">
       <h1 class="hidden">Playground</h1>
-      <${Form} form=${form} ids=${ids} change=${change} send=${send} stop=${stop}
+      <${Form} form=${form} ids=${ids} presets=${presets} change=${change} send=${send} stop=${stop}
         busy=${answer.state === "waiting" || answer.state === "answering"} />
       <${Answer} answer=${answer} swarm=${form.kind === "swarm"} />
       ${form.kind === "one" && html`<${Route} form=${form} answer=${answer} />`}
