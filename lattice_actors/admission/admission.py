@@ -8,20 +8,11 @@ lease and KV bytes come back together then.
 from __future__ import annotations
 
 import math
-from typing import Protocol, assert_never
+from typing import assert_never
 
 import attrs
 import trio
 
-from lattice_actors.errors import (
-    BadRequest,
-    LatticeError,
-    LoadFailed,
-    ModelNotFound,
-    ModelQuarantined,
-    OutOfMemory,
-    QueueRefused,
-)
 from lattice_actors.mailbox import Mailbox, Reply
 
 from .forecast import Forecast
@@ -48,30 +39,11 @@ from .messages import (
     Remind,
     View,
 )
+from .neighbours import Backends, Residents
 from .queue import AdmissionQueue
-from .ticket import Backend, Ticket
+from .refusal_errors import error_of
+from .ticket import Ticket
 from .verdicts import Cancel, Drained, Facts, Granted, Phase, Refused, Unwant, Verdict, Want
-
-
-class Backends(Protocol):
-    """Where granted tickets run, by model."""
-
-    def of(self, model: str) -> Backend:
-        """Return the backend of *model*."""
-
-    def all(self) -> tuple[Backend, ...]:
-        """Return every backend that may run tickets."""
-
-
-class Residents(Protocol):
-    """What admission tells the evictor."""
-
-    def want(self, model: str) -> None: ...
-    def unwant(self, model: str) -> None: ...
-    def drained(self, model: str) -> None: ...
-    def draining(self, model: str) -> None: ...
-    def remind(self) -> None: ...
-    def used(self, model: str, *, busy: bool) -> None: ...
 
 
 @attrs.define(eq=False)
@@ -170,7 +142,7 @@ class AdmissionActor:
             return []
         refused = self._turned_away.pop(ticket, None)
         if refused is not None:
-            reply.fail(_refusal(refused))
+            reply.fail(error_of(refused))
             return []
         self._replies[ticket] = reply
         facts = self._facts(ticket)
@@ -184,7 +156,7 @@ class AdmissionActor:
         verdicts = self._queue.enter_gang(branches, later, now)
         refusals = [verdict for verdict in verdicts if isinstance(verdict, Refused)]
         if refusals:
-            enter.reply.fail(_refusal(refusals[0]))
+            enter.reply.fail(error_of(refusals[0]))
             return []
         enter.reply.send(None)
         return verdicts
@@ -248,7 +220,7 @@ class AdmissionActor:
                 case Refused(ticket):
                     reply = self._replies.pop(ticket, None)
                     if reply is not None:
-                        reply.fail(_refusal(verdict))
+                        reply.fail(error_of(verdict))
                     elif ticket.gang is not None:  # its task has not come yet
                         self._turned_away[ticket] = verdict
                 case Cancel(ticket):
@@ -323,27 +295,3 @@ class AdmissionActor:
                 known = outlook.get(model, ModelOutlook(resident=False, idle=True, wait_s=0.0))
                 outlook[model] = attrs.evolve(known, barred=barred)
         return outlook
-
-
-_QUEUE_CODES = frozenset(
-    {"queue_overloaded_model", "queue_overloaded_total", "queue_timeout", "deadline_exceeded"}
-)
-
-
-def _refusal(refused: Refused[Ticket]) -> LatticeError:
-    """Type a refusal by what the caller can do about it."""
-    after = refused.retry_after_s
-    if refused.permanent:
-        param = "max_tokens" if refused.code == "request_too_large" else "models"
-        return BadRequest(refused.message, code=refused.code, param=param)
-    if refused.code in _QUEUE_CODES:
-        return QueueRefused(
-            refused.message, code=refused.code, retry_after_s=after, queue=refused.facts
-        )
-    if refused.code == OutOfMemory.code:
-        return OutOfMemory(refused.message, retry_after_s=after)
-    if refused.code == "model_quarantined":
-        return ModelQuarantined(refused.message, retry_after_s=after)
-    if refused.code == "model_not_found":
-        return ModelNotFound(refused.message, param="model")
-    return LoadFailed(refused.message, code=refused.code, retry_after_s=after)

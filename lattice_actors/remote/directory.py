@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
-from lattice_actors.admission.admission import Residents
+from lattice_actors.admission.neighbours import Residents
 from lattice_actors.admission.ticket import Backend
 from lattice_actors.intensity import Intensity
 from lattice_actors.mailbox import Mailbox
