@@ -11,7 +11,7 @@ import math
 import random
 from collections.abc import Callable
 from hashlib import sha256
-from typing import Protocol, assert_never
+from typing import assert_never
 
 import attrs
 import structlog
@@ -41,7 +41,7 @@ from lattice_actors.errors import (
 )
 from lattice_actors.generation import Embed, Job, Sampling, Tokens
 from lattice_actors.mailbox import Mailbox
-from lattice_actors.metrics.news import Failed, Loaded, Stepped, Stopped
+from lattice_actors.metrics.news import Failed, Loaded, Stopped
 from lattice_actors.stream import TokenStream
 
 from .engine_plan import EnginePlan
@@ -59,10 +59,12 @@ from .model_handle import (
     RestartDue,
     Stop,
 )
+from .neighbours import Evictor, Metrics
 from .oom import died_of_memory
 from .restart import Barred, Quarantine, Record, Restart
 from .runs import Loss, Poison, Runs
 from .states import ModelState, move
+from .totals import Totals
 
 IDLE_UNTRUSTED_S = 300.0  # an engine that rested longer proves first that it still decodes
 CANARY_RID = 0  # `Runs` counts from 1
@@ -71,46 +73,6 @@ EMBEDDING_CANARY = Job(Embed((Tokens((0,)),)), max_tokens=1)
 LAST_WORDS = 20  # lines of a crashed engine's stderr that go into the log
 
 log = structlog.get_logger(__name__)
-
-
-class Evictor(Protocol):
-    """What a model actor tells the evictor."""
-
-    def loaded(self, model: str, resident_bytes: int) -> None:
-        """It is READY; the process takes so many bytes (0: not measured)."""
-
-    def gone(self, model: str, barred: Barred | None) -> None:
-        """It takes no memory any more; *barred*: because it failed, and why."""
-
-    def ran_out(self, model: str) -> None:
-        """Its engine died of memory."""
-
-    def report(self, model: str, stage: Stage | None, resident_bytes: int) -> None:
-        """Answer to `ModelHandle.report`."""
-
-
-class Metrics(Protocol):
-    """Who is told what happened, for people."""
-
-    def tell(self, news: Stepped | Loaded | Stopped | Failed) -> None:
-        """Never waits, never fails."""
-
-
-@attrs.define
-class _Totals:
-    """What all engines of this incarnation did, those that have gone included."""
-
-    restarts: int = 0
-    steps: int = 0
-    decoded_tokens: int = 0
-    ghost_tokens: int = 0
-    stray_frames: int = 0
-
-    def add(self, engine: EngineProcess) -> None:
-        self.steps += engine.steps
-        self.decoded_tokens += engine.decoded_tokens
-        self.ghost_tokens += engine.ghost_tokens
-        self.stray_frames += engine.stray_frames
 
 
 @attrs.define(eq=False)
@@ -137,7 +99,7 @@ class ModelActor:
     _canary: bool = attrs.field(init=False, default=False)  # one is in the engine
     _active_at: float = attrs.field(init=False, default=0.0)  # the last token, Trio seconds
     _poison: Poison = attrs.field(init=False, factory=Poison)
-    _totals: _Totals = attrs.field(init=False, factory=_Totals)
+    _totals: Totals = attrs.field(init=False, factory=Totals)
     _nursery: trio.Nursery = attrs.field(init=False)
 
     async def run(self) -> None:
