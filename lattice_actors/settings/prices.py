@@ -9,7 +9,7 @@ import attrs
 
 from lattice_actors.remote.spend import Price
 
-from .values import Raw, WrongValue, number_reader
+from .values import Raw, WrongValue, number_reader, read_table
 
 _AMOUNT = number_reader(0.0, 100_000.0)
 _FIELDS = tuple(field.name for field in attrs.fields(Price))
@@ -23,14 +23,7 @@ def read_prices(raw: Raw) -> Prices:
 
     ``claude-x = { input = 3.0, output = 15.0, cached = 0.3, written = 3.75 }``
     """
-    table: object = raw
-    if isinstance(raw, str):
-        try:
-            table = json.loads(raw)
-        except ValueError:
-            raise WrongValue("must be a JSON object") from None
-    if not isinstance(table, dict):
-        raise WrongValue(f"must be prices by model, not {table!r}")
+    table = read_table(raw, "prices by model")
     return tuple((model, _price(model, said)) for model, said in table.items())
 
 

@@ -65,8 +65,8 @@ def read_names(raw: Raw) -> tuple[str, ...]:
     return tuple(entry.strip() for entry in entries if entry.strip())
 
 
-def read_named_lists(raw: Raw) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Return lists of texts by name, from a TOML table or from a JSON object."""
+def read_table(raw: Raw, what: str) -> dict[str, object]:
+    """Return a TOML table, or a JSON object that was given as text; *what* it holds."""
     table: object = raw
     if isinstance(raw, str):
         try:
@@ -74,7 +74,13 @@ def read_named_lists(raw: Raw) -> tuple[tuple[str, tuple[str, ...]], ...]:
         except ValueError:
             raise WrongValue("must be a JSON object") from None
     if not isinstance(table, dict):
-        raise WrongValue(f"must be lists by name, not {table!r}")
+        raise WrongValue(f"must be {what}, not {table!r}")
+    return table
+
+
+def read_named_lists(raw: Raw) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return lists of texts by name, from a TOML table or from a JSON object."""
+    table = read_table(raw, "lists by name")
     lists: list[tuple[str, tuple[str, ...]]] = []
     for name, entries in table.items():
         read = read_names(entries) if isinstance(entries, str | list) else ()
