@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -217,3 +218,20 @@ class Exchange:
         if self.gateway.settings.log_timing:
             self.log["timing"] = text
         return text
+
+
+def total_usage(usages: Mapping[int, Usage], n: int = 1) -> Usage:
+    """Return the sum over the choices of *usages*, each prompt having *n*.
+
+    A prompt counts once, with what was cached of it for the first of its choices.
+    """
+    prompt = completion = cached = reasoning = 0
+    counted: set[int] = set()
+    for choice, usage in sorted(usages.items()):
+        completion += usage.completion_tokens
+        reasoning += usage.reasoning_tokens
+        if choice // n not in counted:
+            counted.add(choice // n)
+            prompt += usage.prompt_tokens
+            cached += usage.cached_tokens
+    return Usage(prompt, completion, cached, reasoning)

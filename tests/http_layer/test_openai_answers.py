@@ -17,6 +17,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from lattice_actors.catalog.entry import Kind, ModelEntry, Unusable
 from lattice_actors.generation import Delta, FinishReason, TokenLogprob, Usage
 from lattice_http import sse
+from lattice_http.exchange import total_usage
 from lattice_http.openai import models
 from lattice_http.openai.answers import (
     Whole,
@@ -24,7 +25,6 @@ from lattice_http.openai.answers import (
     new_chat_id,
     new_completion_id,
     text_completion,
-    total_usage,
     usage_object,
 )
 from lattice_http.openai.chat import ChatBody

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
@@ -40,23 +40,6 @@ def usage_object(usage: Usage) -> dict[str, Any]:
         "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
     }
-
-
-def total_usage(usages: Mapping[int, Usage], n: int = 1) -> Usage:
-    """Return the sum over the choices of *usages*, each prompt having *n*.
-
-    A prompt counts once, with what was cached of it for the first of its choices.
-    """
-    prompt = completion = cached = reasoning = 0
-    counted: set[int] = set()
-    for choice, usage in sorted(usages.items()):
-        completion += usage.completion_tokens
-        reasoning += usage.reasoning_tokens
-        if choice // n not in counted:
-            counted.add(choice // n)
-            prompt += usage.prompt_tokens
-            cached += usage.cached_tokens
-    return Usage(prompt, completion, cached, reasoning)
 
 
 @attrs.frozen
