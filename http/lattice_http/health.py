@@ -8,7 +8,7 @@ from typing import Any
 from quart import Blueprint, Response, request
 
 from lattice_actors.admission.verdicts import Phase
-from lattice_actors.catalog.entry import Kind
+from lattice_actors.catalog.entry import LOCAL, Kind
 from lattice_actors.lattice import Lattice
 from lattice_actors.settings import Settings
 
@@ -100,7 +100,7 @@ async def _details(gateway: Gateway) -> dict[str, Any]:
     }
     running = {m: s.running + s.leaving for m, s in queue.models.items() if s.running + s.leaving}
     waiting = {model: shown.waiting for model, shown in queue.models.items() if shown.waiting}
-    here = [entry.id for entry in world.snapshot.models if entry.backend == "mlx"]
+    here = [entry.id for entry in world.snapshot.models if entry.backend == LOCAL]
     return {
         "mode": "grab" if gateway.single else "catalog",
         "mlx_models": here,

@@ -18,14 +18,13 @@ from typing import Any
 
 import attrs
 
-from lattice_actors.catalog.entry import CLOUD, ModelEntry
+from lattice_actors.catalog.entry import CLOUD, LOCAL, ModelEntry
 
 from .words import fold, has_word
 
 CONTEXT_WINDOW = 131_072  # tokens; only where neither the model nor a profile names one
 DEFAULT_MAX_TOKENS = 1024
 MAX_TOKENS_CEILING = 16_384
-_LOCAL = "mlx"
 _FAST_BYTES, _MEDIUM_BYTES = 6 * 10**9, 24 * 10**9  # of weights: read once for every token
 
 
@@ -86,7 +85,7 @@ class Profiles:
         if entry.weights_bytes:
             said["memory_gb_estimate"] = entry.weights_bytes / 1e9
             said.setdefault("latency_tier", _tier(entry.weights_bytes))
-        said["supports_vision"] = entry.backend != _LOCAL and said.get(
+        said["supports_vision"] = entry.backend != LOCAL and said.get(
             "supports_vision", entry.has_vision
         )
         return Profile(

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-from lattice_actors.catalog.entry import Kind, Standing
+from lattice_actors.catalog.entry import LOCAL, Kind, Standing
 
 from .aliases import Aliases
 from .hints import Hints
@@ -24,7 +24,7 @@ class Candidate:
 
     id: str
     profile: Profile = attrs.field(factory=Profile)
-    backend: str = "mlx"
+    backend: str = LOCAL
     kind: Kind = Kind.CHAT
     locality: Locality = "local"
     resident: bool = False

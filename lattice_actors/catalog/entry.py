@@ -7,6 +7,7 @@ from pathlib import Path
 
 import attrs
 
+LOCAL = "mlx"  # the backend of models whose engines run here
 CLOUD = "anthropic"  # the backend of models in the cloud, and the first part of their ids
 
 
@@ -31,8 +32,8 @@ class ModelEntry:
 
     id: str
     kind: Kind = Kind.CHAT
-    backend: str = "mlx"  # "mlx", the name of an upstream, or "anthropic"
-    path: Path | None = None  # the model directory, for "mlx"
+    backend: str = LOCAL  # or the name of an upstream, or `CLOUD`
+    path: Path | None = None  # the model directory, for `LOCAL`
     created: int = 0  # Unix time, seconds: when the directory was last changed
     weights_bytes: int = 0  # from the safetensors headers
     context_tokens: int | None = None  # the model's own limit, from its config

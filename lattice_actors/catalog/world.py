@@ -10,10 +10,10 @@ import attrs
 from lattice_actors.capability.profiles import Profile
 from lattice_actors.capability.question import Candidate, Locality, Rules
 
-from .entry import CLOUD, ModelEntry, Snapshot, Unusable
+from .entry import CLOUD, LOCAL, ModelEntry, Snapshot, Unusable
 
 # Backends that are not named here are other servers.
-_LOCALITY: Mapping[str, Locality] = {"mlx": "local", CLOUD: "cloud"}
+_LOCALITY: Mapping[str, Locality] = {LOCAL: "local", CLOUD: "cloud"}
 
 
 @attrs.frozen

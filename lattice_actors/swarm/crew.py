@@ -14,6 +14,7 @@ import trio
 
 from lattice_actors.admission.ticket import Ticket
 from lattice_actors.capability.question import NoRoute, Route
+from lattice_actors.catalog.entry import LOCAL
 from lattice_actors.errors import LatticeError
 from lattice_actors.generation import Delta, Finish, FinishReason, JsonObject, Usage
 
@@ -151,7 +152,7 @@ class Crew:
                 if branch.finish is None and branch.text.strip():  # else it is late, not empty
                     branch.finish = cut_off(branch.ticket)
             except LatticeError as error:
-                foreign = branch.route.backend != "mlx"
+                foreign = branch.route.backend != LOCAL
                 # One that was stopped at the same moment says so.
                 branch.fault = branch.fault or fault_of(error, foreign=foreign)
         if turns is not None and has_turn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import attrs
 
+from lattice_actors.catalog.entry import LOCAL
 from lattice_actors.generation import FinishReason, Usage
 
 from .asks import Strategy
@@ -28,7 +29,7 @@ class Row:
     latency_ms: int = 0
     finish_reason: FinishReason | None = None
     usage: Usage = NO_USAGE
-    backend: str = "mlx"
+    backend: str = LOCAL
     stage: str = ""  # "round 2", the name of a step; "" in a fan-out
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from lattice_actors.catalog.entry import Kind, ModelEntry, Unusable
+from lattice_actors.catalog.entry import LOCAL, Kind, ModelEntry, Unusable
 
 # What a chat may ask of a model of ours; other backends have ideas of their own.
 SUPPORTED = (
@@ -22,9 +22,9 @@ SUPPORTED_BY_EMBEDDINGS = ("input", "encoding_format", "dimensions", "truncate")
 def shown_model(entry: ModelEntry, state: str | None = None) -> dict[str, Any]:
     """Return one ``model`` with what a request may ask of it."""
     told = model_object(entry, state)
-    if entry.backend == "mlx" and entry.kind is Kind.CHAT:
+    if entry.backend == LOCAL and entry.kind is Kind.CHAT:
         told["supported_parameters"] = list(SUPPORTED)
-    if entry.backend == "mlx" and entry.kind is Kind.EMBEDDING:
+    if entry.backend == LOCAL and entry.kind is Kind.EMBEDDING:
         told["supported_parameters"] = list(SUPPORTED_BY_EMBEDDINGS)
     return told
 

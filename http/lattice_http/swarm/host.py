@@ -10,7 +10,7 @@ import attrs
 from lattice_actors.admission.ticket import Ticket
 from lattice_actors.capability.hints import infer
 from lattice_actors.capability.question import Ask, NoRoute, Route
-from lattice_actors.catalog.entry import CLOUD, Kind
+from lattice_actors.catalog.entry import CLOUD, LOCAL, Kind
 from lattice_actors.generation import Chat, Grammar, JsonObject
 from lattice_actors.swarm.asks import Manner
 from lattice_actors.swarm.host import Inventory
@@ -93,7 +93,7 @@ class SwarmHost:
             logprobs=logprobs,
             stream=True,  # the session reads as it comes, whatever the client does
         )
-        if logprobs is not None and route.backend != "mlx":
+        if logprobs is not None and route.backend != LOCAL:
             request = attrs.evolve(request, logprobs=min(logprobs, MOST_LOGPROBS))
         if grammar is not None:  # a choice among labels: nothing may bend or stop it
             request = attrs.evolve(
@@ -127,7 +127,7 @@ class SwarmHost:
 
     def constrains(self, route: Route) -> bool:
         """Say whether *route* honours a grammar and tells logprobs."""
-        if route.backend == "mlx":
+        if route.backend == LOCAL:
             return True
         views = self._gateway.lattice.upstreams.views()
         return any(view.name == route.backend and view.kind == "lattice" for view in views)
