@@ -37,7 +37,6 @@ from .headers import (
     timing_headers,
     timing_text,
 )
-from .openai.answers import total_usage
 from .own_names import say_in_own_names
 from .prompted import Caller, Prompted
 
