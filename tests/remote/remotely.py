@@ -21,9 +21,9 @@ from lattice_actors.remote.upstream_handle import UpstreamView
 from tests.actors.house import FakePlan
 
 QUICK = {
-    "connect_timeout_s": 1.0,
-    "first_byte_timeout_s": 0.3,
-    "idle_timeout_s": 0.2,
+    "connect_timeout_s": 5.0,
+    "first_byte_timeout_s": 1.0,
+    "idle_timeout_s": 1.0,
     "probe_timeout_s": 1.0,
 }
 

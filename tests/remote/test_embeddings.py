@@ -191,12 +191,12 @@ async def test_a_large_answer_that_goes_on_is_not_cut_by_the_clock_of_the_first_
         head = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         await stream.send_all(b"HTTP/1.1 200 X\r\n" + head.encode())
         for at in range(0, len(body), 70_000):
-            await trio.sleep(0.12)  # of 0.3 s for the first byte, and 0.2 between
+            await trio.sleep(0.12)  # of 0.3 s for the first byte, and 1.0 between
             await stream.send_all(body[at : at + 70_000])
 
     async with (
         fault_server(models=MODELS, always=slow) as server,
-        open_remote(plan("gpu", server.url)) as remote,
+        open_remote(plan("gpu", server.url, first_byte_timeout_s=0.3)) as remote,
     ):
         numbers, finish = await ask(remote, "gpu/all-minilm", embed)
 

@@ -13,6 +13,7 @@ import trio
 from lattice_actors.capability.roles import find_roles
 from lattice_actors.catalog.entry import Kind, Snapshot
 from lattice_actors.engine import builtin
+from lattice_actors.exit_codes import FAILED, OK
 from lattice_actors.remote.cloud_plan import CloudPlan
 from lattice_actors.remote.plan import UpstreamPlan
 from lattice_actors.residency.machine import engine_environment
@@ -31,7 +32,6 @@ from lattice_http.setup.verdicts import Verdict, problem, stops, warning
 
 from . import arguments, parts
 from .cloud import cloud
-from .terminal import CANNOT_SERVE
 from .verdict_table import write_json, write_table
 
 _CORRECT = "correct it; lattice-trio config shows where each value is from"
@@ -49,7 +49,7 @@ def run(values: Mapping[str, object], *, as_json: bool, ask_cloud: bool) -> int:
     else:
         verdicts = _examine(effective, file, ask_cloud=ask_cloud)
     (write_json if as_json else write_table)(verdicts)
-    return CANNOT_SERVE if stops(verdicts) else 0
+    return FAILED if stops(verdicts) else OK
 
 
 def _examine(effective: Effective, file: SettingsFile | None, *, ask_cloud: bool) -> list[Verdict]:

@@ -16,6 +16,7 @@ from rich.text import Text
 from lattice_actors.capability.roles import find_roles
 from lattice_actors.catalog import discovery
 from lattice_actors.engine import builtin
+from lattice_actors.exit_codes import FAILED
 from lattice_actors.settings import KEYS, LM_STUDIO, Effective
 from lattice_actors.settings.upstreams import read_url
 from lattice_actors.settings.values import WrongValue
@@ -27,7 +28,6 @@ from lattice_http.setup.writing import CannotAdd, added, fresh
 
 from .arguments import configuration_directory
 from .target import Target
-from .terminal import CANNOT_SERVE as FAILED
 from .terminal import WRONG_USE, say
 
 _STYLES = {"+": "green", "-": "red", "@": "cyan"}

@@ -51,8 +51,11 @@ def make_app() -> App:
         "lattice_http.cli.init:init",
         name="init",
         help="Find models and servers, and write a lattice.toml with upstreams and roles.",
+        help_epilogue=epilogue("init"),
     )
-    app.command(_with_settings(doctor, _JSON, _CLOUD), name="doctor")
+    app.command(
+        _with_settings(doctor, _JSON, _CLOUD), name="doctor", help_epilogue=epilogue("doctor")
+    )
     app.command(
         "lattice_http.cli.top:top",
         name="top",

@@ -26,7 +26,7 @@ from lattice_http.server import AddressInUse, CannotBind, serve
 
 from . import parts
 from .greeting import greeting
-from .terminal import CANNOT_SERVE, WRONG_USE, say, version
+from .terminal import FAILED, WRONG_USE, say, version
 
 log = structlog.get_logger(__name__)
 
@@ -46,7 +46,7 @@ def run(settings: Settings) -> int:
         say(str(_first(errors)))
     finally:
         watchdog.disarm()
-    return CANNOT_SERVE
+    return FAILED
 
 
 async def _serve(settings: Settings, watchdog: Watchdog) -> int:

@@ -7,11 +7,9 @@ import sys
 from lattice_actors.exit_codes import FAILED, INTERRUPTED, WRONG_USE
 from lattice_actors.release import VERSION
 
-__all__ = ["CANNOT_SERVE", "INTERRUPTED", "NAME", "WRONG_USE", "say", "version"]
+__all__ = ["FAILED", "INTERRUPTED", "NAME", "WRONG_USE", "say", "version"]
 
 NAME = "lattice-trio"
-
-CANNOT_SERVE = FAILED
 
 
 def version() -> str:

@@ -21,7 +21,7 @@ from trio_websocket import (
 
 from lattice_actors.metrics.patches import Document, apply
 
-from .terminal import CANNOT_SERVE, INTERRUPTED, WRONG_USE, say
+from .terminal import FAILED, INTERRUPTED, WRONG_USE, say
 from .top_view import screen
 
 AGAIN_S = 2.0  # between two tries to reach a server that has gone
@@ -77,7 +77,7 @@ def top(
         trio.run(_write if once or json else _watch, url, api_key, once, json)
     except* NoState as group:
         say(str(_first(group)))
-        code = CANNOT_SERVE
+        code = FAILED
     except* KeyboardInterrupt:
         code = INTERRUPTED
     return code

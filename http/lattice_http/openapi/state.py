@@ -216,6 +216,7 @@ STATE: Schema = obj(
         ghost_tokens=NUMBER,
         restarts=NUMBER,
         stops=NUMBER,
+        evictions=NUMBER,
         failures=NUMBER,
     ),
     preferences=obj(default_model=maybe(TEXT), swarm_presets=mapping(listing(TEXT))),
