@@ -37,7 +37,12 @@ def completion(choices: list[object], **more: object) -> dict[str, object]:
     }
 
 
-TOKEN = chunk(completion([{"index": 0, "delta": {"content": " word"}, "finish_reason": None}]))
+# They differ, and are equally long: some gateways break a stream off that repeats itself.
+TOKENS = [
+    chunk(completion([{"index": 0, "delta": {"content": word}, "finish_reason": None}]))
+    for word in (" word", " some", " text", " more")
+]
+TOKEN = TOKENS[0]
 LAST = chunk(completion([{"index": 0, "delta": {}, "finish_reason": "length"}]))
 
 
@@ -59,9 +64,9 @@ class Handler(socketserver.StreamRequestHandler):
                 continue
             tokens = json.loads(self.rfile.read(length))["max_tokens"]
             usage = {"prompt_tokens": 1, "completion_tokens": tokens, "total_tokens": 1 + tokens}
-            self.wfile.write(HEAD + TOKEN)
-            for _ in range(tokens - 1):
-                self.wfile.write(TOKEN)
+            self.wfile.write(HEAD + TOKENS[0])
+            for number in range(1, tokens):
+                self.wfile.write(TOKENS[number % len(TOKENS)])
             self.wfile.write(LAST + chunk(completion([], usage=usage)) + chunk("[DONE]") + END)
 
 

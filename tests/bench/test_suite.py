@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,16 @@ async def test_ghost_tokens_are_those_of_the_round(server: tuple[Server, Target]
     await player.aclose()
 
     assert one.ghost_tokens == 5 * SMALL.aborts
+
+
+async def test_the_source_never_says_a_word_twice_in_a_row() -> None:
+    with Source() as source:
+        url = serve_in_thread(source)
+        [one] = await send(Target(url, "auto"), Wave((Request("a", (user("hi"),), 9),)))
+        source.shutdown()
+
+    assert (len(one.parts), one.tokens) == (9, 9)
+    assert all(before != after for before, after in pairwise(one.parts))
 
 
 async def test_a_server_that_does_not_tell_has_no_ghosts() -> None:
