@@ -40,7 +40,7 @@ class RatioTarget:
 
 @attrs.frozen
 class ValueTarget:
-    """A value of ours must keep to *bound* in every round."""
+    """A value of ours must keep to *bound*: the worst one, or the mean of all."""
 
     text: str
     metric: Metric
@@ -48,6 +48,7 @@ class ValueTarget:
     bound: float
     at_most: bool = True
     least_values: int = 1  # fewer prove nothing
+    mean: bool = False  # of all values of all rounds: a share, where each is 0 or 1
 
 
 Target = RatioTarget | ValueTarget
@@ -229,6 +230,7 @@ def _promises() -> tuple[Row, ...]:
                     *(VALID, "schema", 1.0),
                     at_most=False,
                     least_values=50,
+                    mean=True,
                 ),
             ),
         ),

@@ -19,7 +19,7 @@ class Finding(msgspec.Struct, frozen=True):
     bound: float
     at_most: bool
     n: int  # pairs of rounds, or values
-    value: float | None = None  # the median ratio, or the worst value; None: nothing was measured
+    value: float | None = None  # the median ratio; the worst or mean value; None: not measured
     low: float | None = None
     high: float | None = None
     why: str = ""  # nothing could be said
@@ -61,7 +61,7 @@ def _find(
     target: Target, readings: Mapping[str, Sequence[Readings]], row: Row, why: str
 ) -> Finding:
     if isinstance(target, ValueTarget):
-        return _worst(target, readings.get(row.arms[0], ()), why)
+        return _value(target, readings.get(row.arms[0], ()), why)
     ratio = _ratio(target, readings)
     if ratio is None:
         return Finding(target.text, target.bound, target.at_most, 0, why=why)
@@ -88,16 +88,18 @@ def _ratio(target: RatioTarget, readings: Mapping[str, Sequence[Readings]]) -> R
     return compare(over, under)
 
 
-def _worst(target: ValueTarget, played: Sequence[Readings], why: str) -> Finding:
+def _value(target: ValueTarget, played: Sequence[Readings], why: str) -> Finding:
     values = [v for one in values_of(played, target.label, target.metric) for v in one]
-    worst = (max if target.at_most else min)(values, default=None)
-    if worst is not None and len(values) < target.least_values:
-        why, worst = f"{len(values)} values, {target.least_values} are needed", None
+    found = (max if target.at_most else min)(values, default=None)
+    if target.mean and values:
+        found = sum(values) / len(values)
+    if found is not None and len(values) < target.least_values:
+        why, found = f"{len(values)} values, {target.least_values} are needed", None
     return Finding(
         target.text,
         target.bound,
         target.at_most,
         len(values),
-        worst,
-        why="" if worst is not None else why,
+        found,
+        why="" if found is not None else why,
     )

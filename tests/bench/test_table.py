@@ -91,12 +91,15 @@ def test_a_value_is_that_of_the_worst_round() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "met"), [([1.0] * 50, True), ([1.0] * 49, None), ([1.0] * 49 + [0.0], False)]
+    ("values", "met", "share"),
+    [([1.0] * 50, True, 1.0), ([1.0] * 49, None, None), ([1.0] * 49 + [0.0], False, 0.98)],
 )
-def test_fifty_documents_must_be_valid(values: list[float], met: bool | None) -> None:
-    share = judge(ROWS["schema"], {OURS: [{("schema", VALID): values}]}, {})[1]
+def test_fifty_documents_must_be_valid(
+    values: list[float], met: bool | None, share: float | None
+) -> None:
+    found = judge(ROWS["schema"], {OURS: [{("schema", VALID): values}]}, {})[1]
 
-    assert share.met is met
+    assert (found.met, found.value) == (met, share)
 
 
 def test_the_reports_show_what_was_played_and_what_was_not() -> None:
