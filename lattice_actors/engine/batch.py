@@ -16,89 +16,36 @@ import sys
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 import attrs
 import mlx.core as mx
-from mlx_lm.generate import BatchGenerator, GenerationBatch, PromptProcessingBatch
+from mlx_lm.generate import BatchGenerator
 
 from .answer import Stream
-from .detokenizing import AnswerText, HasDetokenizer
+from .detokenizing import AnswerText
 from .frames import End, Err, Piece, Prompt
+from .generator import Generator, Model, PromptProgress, Token
+from .leaving import Abandoned, Exit
 from .logprobs import Logprobs
+from .opening import Drawn, Opening, State, draw
 from .pacing import Pacing
 from .prompts import Keeps, Prepared
-from .reuse import Reuse
+from .reuse import Found, Reuse
 from .sampling import Guard, Processor, Sampler, greedy
-from .token_bytes import TokenBytes, Vocabulary
+from .token_bytes import TokenBytes
 
 REBUILDS_A_MINUTE = 3  # more, and the process is worth less than a fresh one
 UNTOLD_LOGPROBS = 64  # of tokens without visible text: more would make large frames
 MEASURE_KV_EVERY = 16  # steps; and whenever a stream came or went
 
-PromptProgress = PromptProcessingBatch.Response
-Token = GenerationBatch.Response
+
+T = TypeVar("T")
 
 
 class TooManyRebuilds(Exception):
     """The batch keeps failing: give up this process."""
-
-
-class Generator(Protocol):
-    """What we use of `BatchGenerator`; tests put failing ones in its place."""
-
-    prefill_step_size: int  # read anew in each step
-
-    @property
-    def prompt_cache_nbytes(self) -> int: ...
-
-    def insert(
-        self,
-        prompts: list[list[int]],
-        max_tokens: list[int] | None = None,
-        *,
-        samplers: list[Sampler] | None = None,
-        logits_processors: list[list[Processor]] | None = None,
-        caches: list[Any] | None = None,
-        all_tokens: list[list[int]] | None = None,
-    ) -> list[int]: ...
-
-    def insert_segments(
-        self,
-        segments: list[list[list[int]]],
-        max_tokens: list[int] | None = None,
-        *,
-        samplers: list[Sampler] | None = None,
-        logits_processors: list[list[Processor]] | None = None,
-        caches: list[Any] | None = None,
-        all_tokens: list[list[int]] | None = None,
-    ) -> list[int]: ...
-
-    def extract_cache(self, uids: list[int]) -> dict[int, tuple[list[Any], list[int]]]: ...
-
-    def next(self) -> tuple[list[PromptProgress], list[Token]]: ...
-
-    def remove(self, uids: list[int]) -> object: ...
-
-    def close(self) -> None: ...
-
-
-class BatchTokenizer(HasDetokenizer, Vocabulary, Protocol):
-    """What we use of a tokenizer here."""
-
-
-class Model(Protocol):
-    """What a loaded model must offer to be decoded."""
-
-    @property
-    def model(self) -> object: ...
-
-    @property
-    def tokenizer(self) -> BatchTokenizer: ...
-
-    @property
-    def eos_token_ids(self) -> Sequence[int]: ...
 
 
 @attrs.define
@@ -130,6 +77,9 @@ class Batch:
         self._max_streams = max_streams
         self._make_generator = make_generator
         self._reuse = Reuse.of(loaded.model, prefix_cache_bytes)
+        self._opening = Opening.of(loaded.model)
+        self._exit = Exit.of(loaded.model)
+        self._gone: set[int] = set()  # rids that will be cancelled; written by other threads
         self._generator = self._fresh_generator()
         self._streams: dict[int, Stream] = {}  # by rid, in order of arrival
         self._by_uid: dict[int, Stream] = {}  # those with a place
@@ -186,13 +136,27 @@ class Batch:
         *seen_at* (monotonic seconds): when the process learned of it. A token that a step
         returned later was decoded for nobody, a ghost.
         """
+        self._gone.discard(rid)
         if (stream := self._streams.get(rid)) is None:
             return None
         self._drop([stream])
         return stream.end("cancelled", ghost_tokens=int(stream.last_token_at > seen_at))
 
+    def will_cancel(self, rid: int) -> None:
+        """Say from any thread that `cancel` will follow: a pass for nobody else is given up."""
+        self._gone.add(rid)
+
+    @property
+    def unsettled(self) -> int:
+        """How many streams have left something that is not kept yet."""
+        return self._reuse.unsettled
+
+    def settle_some(self) -> None:
+        """Keep a part of what streams have left behind. It copies: when reports are out."""
+        self._reuse.settle_some()
+
     def settle(self) -> None:
-        """Keep what streams have left behind. It copies: call it when reports are out."""
+        """Keep all that streams have left behind."""
         self._reuse.settle()
 
     # --- one step ------------------------------------------------------------------------------
@@ -200,29 +164,121 @@ class Batch:
     def step(self) -> Outcome:
         """Decode one token of every running stream and read a chunk of every new prompt.
 
+        From rest, read short new prompts whole and draw their first tokens.
+
         Raises:
             TooManyRebuilds: steps keep failing.
         """
         begun = time.monotonic()
-        self.settle()
         outcome = Outcome()
+        self._steps += 1
+        if founds := self._to_open():
+            self._open(founds, outcome)
+        else:
+            self._advance(outcome)
+        outcome.took_s = time.monotonic() - begun
+        return outcome
+
+    def _advance(self, outcome: Outcome) -> None:
+        self._reuse.settle_some()
         self._give_places(outcome)
         decoding = sum(stream.decoding for stream in self._by_uid.values())
         prefilling = len(self._by_uid) - decoding
         if prefilling:
             self._generator.prefill_step_size = self._pacing.share(prefilling, decoding)
-        self._steps += 1
-        try:
-            prompts, tokens = self._generator.next()
-        except Exception as error:  # noqa: BLE001 - mlx-lm leaves the batch in no defined state
-            self._rebuild(error, outcome)
-        else:
+        begun = time.monotonic()
+        done = self._pass(self._by_uid.values(), self._generator.next, outcome)
+        if done is not None:
             self._reuse.worked()
+            if self._opening is not None:
+                self._opening.unproven = False
+            prompts, tokens = done
             ended = time.monotonic()
             self._learn(ended - begun, decoding, prompts, outcome)
             self._collect(tokens, ended, outcome)
-        outcome.took_s = time.monotonic() - begun
-        return outcome
+
+    def _pass(self, streams: Iterable[Stream], work: Callable[[], T], outcome: Outcome) -> T | None:
+        """Do a pass for *streams*; None: it failed, or they have all left meanwhile."""
+        rids = [stream.gen.rid for stream in streams]
+        try:
+            with self._exit.when(lambda: bool(self._gone) and self._gone.issuperset(rids)):
+                done = work()
+        except Abandoned:
+            self._give_up()
+        except Exception as error:  # noqa: BLE001 - mlx-lm leaves the batch in no defined state
+            self._rebuild(error, outcome)
+        else:
+            return done
+        return None
+
+    # --- from rest -----------------------------------------------------------------------------
+
+    def _to_open(self) -> list[tuple[Stream, Found]]:
+        """Return the streams that the next pass reads whole, with what they begin with."""
+        opening = self._opening
+        if self._by_uid or opening is None or not opening.on or not self._reuse.cuttable:
+            return []
+        chosen: list[Stream] = []
+        longest = 0
+        for stream in self._streams.values():
+            if len(chosen) == self._max_streams:
+                break
+            self._reuse.settle_for(stream)
+            if self._reuse.waits(stream, chosen):
+                continue
+            longest = max(longest, self._reuse.unread(stream))
+            if stream.emitted or longest * (len(chosen) + 1) > self._pacing.idle_tokens:
+                return []  # more than a pass may take: in chunks, then
+            chosen.append(stream)
+        return [(stream, self._reuse.find(stream, (), self._generator)) for stream in chosen]
+
+    def _open(self, founds: list[tuple[Stream, Found]], outcome: Outcome) -> None:
+        """Read whole prompts and collect their first tokens, with which they join the others."""
+        opening = self._opening
+        assert opening is not None
+        streams = [stream for stream, _ in founds]
+        parts = [stream.history[found.length :] for stream, found in founds]
+
+        def work() -> tuple[list[State], list[Drawn]]:
+            with mx.stream(self._generator.stream):
+                rows, states = opening.read(parts, [found.state for _, found in founds])
+                drawn = [
+                    draw(stream, rows[at : at + 1], *self._steering(stream))
+                    for at, stream in enumerate(streams)
+                ]
+                mx.eval(drawn)
+            return states, drawn
+
+        if (done := self._pass(streams, work, outcome)) is None:
+            return
+        now = time.monotonic()
+        self._pacing.joined()
+        opening.unproven = True
+        tokens = list[Token]()
+        for (stream, found), part, state, (token, row) in zip(founds, parts, *done, strict=True):
+            self._looked_up(stream, found)
+            stream.reused, stream.prompt_done = found.length, len(part)
+            outcome.prefilled += len(part)
+            outcome.prompts.append(stream.progress(len(part), len(part)))
+            if (guard_error := stream.error) is not None:
+                self._fail([stream], guard_error, outcome)
+                continue
+            first = int(token)  # an mx.array of one
+            over = "length" if stream.gen.max_tokens == 1 else None
+            over = "stop" if first in self._loaded.eos_token_ids else over
+            own = stream.recorder.rows.popleft() if stream.recorder else row
+            stream.emitted.append(first)
+            try:
+                self._insert(stream, Found(state, found.length + len(part)))
+            except Exception as error:  # noqa: BLE001 - only this stream is concerned
+                self._fail([stream], error, outcome)
+                continue
+            stream.emitted.pop()  # until it is collected
+            stream.decoding = True
+            if stream.recorder:
+                stream.recorder.rows.append(own)
+            tokens.append(Token(stream.uid, first, row, over, None, None))
+        self._collect(tokens, now, outcome)
 
     def _give_places(self, outcome: Outcome) -> None:
         if len(self._by_uid) == len(self._streams):
@@ -231,14 +287,18 @@ class Batch:
         for stream in waiting:
             if len(self._by_uid) >= self._max_streams:
                 break
+            self._reuse.settle_for(stream)
             if self._reuse.waits(stream, self._by_uid.values()):
                 continue
+            found = self._reuse.find(stream, self._by_uid.values(), self._generator)
+            self._looked_up(stream, found)
             try:
-                self._insert(stream)
+                self._insert(stream, found)
             except Exception as error:  # noqa: BLE001 - only this stream is concerned
                 self._fail([stream], error, outcome)
 
-    def _insert(self, stream: Stream) -> None:
+    def _steering(self, stream: Stream) -> tuple[list[Processor], Sampler]:
+        """Return what makes the next tokens of *stream*, anew and guarded."""
         sampler = stream.sampler()
         stream.guards = [Guard(call) for call in stream.steering()]
         processors: list[Processor] = list(stream.guards)
@@ -246,10 +306,15 @@ class Batch:
         if sampler is not greedy:
             sampler = Guard(sampler)
             stream.guards.append(sampler)
-        found = self._reuse.find(stream, self._by_uid.values(), self._generator)
+        return processors, sampler
+
+    def _insert(self, stream: Stream, found: Found) -> None:
+        """Give *stream* a place in the generator, which reads what follows *found*."""
+        processors, sampler = self._steering(stream)
         parts = self._reuse.segments(stream, found)
         options: dict[str, Any] = {
-            "max_tokens": [stream.gen.max_tokens - len(stream.emitted)],
+            # At least one: what has just drawn its last one leaves before the next step.
+            "max_tokens": [max(1, stream.gen.max_tokens - len(stream.emitted))],
             "samplers": [sampler],
             "logits_processors": [processors],
             "caches": [found.state],
@@ -260,10 +325,12 @@ class Batch:
         else:
             [stream.uid] = self._generator.insert_segments([parts], **options)
         stream.decoding, stream.prompt_done, stream.reused = False, 0, found.length
-        if stream.cached_tokens is None and self._reuse.on:
-            stream.cached_tokens, stream.differs_at = found.length, found.differs_at
         self._by_uid[stream.uid] = stream
         self._kv_stale = True
+
+    def _looked_up(self, stream: Stream, found: Found) -> None:
+        if stream.cached_tokens is None and self._reuse.on:
+            stream.cached_tokens, stream.differs_at = found.length, found.differs_at
 
     def _learn(
         self, took_s: float, decoding: int, prompts: list[PromptProgress], outcome: Outcome
@@ -272,6 +339,9 @@ class Batch:
         joined = False
         for progress in prompts:
             stream = self._by_uid[progress.uid]
+            if stream.decoding:  # its prompt was read before it came here
+                joined = True
+                continue
             done, total = progress.progress
             chunk, stream.prompt_done = done - stream.prompt_done, done
             outcome.prefilled += chunk
@@ -333,9 +403,10 @@ class Batch:
     def _drop(self, streams: list[Stream], *, keep: bool = True) -> None:
         if not streams:
             return
+        company = len(self._by_uid) > len(streams)
         for stream in streams:
             if keep:
-                self._reuse.left(stream, self._generator)
+                self._reuse.left(stream, self._generator, in_company=company)
             del self._streams[stream.gen.rid]
             self._by_uid.pop(stream.uid, None)
         self._generator.remove([stream.uid for stream in streams])  # finished ones are unknown
@@ -345,6 +416,16 @@ class Batch:
         text = f"{type(error).__name__}: {error}"[:500]
         outcome.endings += [Err(stream.gen.rid, "generation_failed", text) for stream in streams]
         self._drop(streams, keep=False)
+
+    def _give_up(self) -> None:
+        """The pass under way was for nobody any more; its streams are about to be cancelled."""
+        for stream in self._by_uid.values():
+            self._reuse.left_in_pass(stream, self._generator)
+            stream.uid = -1
+        self._by_uid.clear()
+        self._generator.close()
+        self._generator = self._fresh_generator()
+        self._kv_stale = True
 
     # --- when a step fails ---------------------------------------------------------------------
 
@@ -356,6 +437,8 @@ class Batch:
         sys.stderr.write(f"engine: a step failed, the batch is rebuilt; {self!r}\n")
         traceback.print_exception(error)
         self._reuse.failed()
+        if self._opening is not None:
+            self._opening.failed()
         guilty = [stream for stream in self._by_uid.values() if stream.error]
         self._generator.close()
         self._generator = self._fresh_generator()

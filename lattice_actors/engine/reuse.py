@@ -63,6 +63,7 @@ class Reuse:
     cuttable: bool  # all of the model's caches can be cut back to any length
     _prefixes: Prefixes[State] = attrs.field(init=False)
     _left: list[tuple[Stream, State, list[int]]] = attrs.field(init=False, factory=list)
+    _in_company: bool = attrs.field(init=False, default=False)  # others go on in the same arrays
     _unproven: bool = attrs.field(init=False, default=False)  # used since the last good step
     _suspected: int = attrs.field(init=False, default=0)  # steps that failed right after a use
 
@@ -193,8 +194,12 @@ class Reuse:
 
     # --- a stream leaves -----------------------------------------------------------------------
 
-    def left(self, stream: Stream, source: Source) -> None:
-        """Take what *stream* has read, before the generator forgets it; `settle` keeps it."""
+    def left(self, stream: Stream, source: Source, *, in_company: bool = True) -> None:
+        """Take what *stream* has read, before the generator forgets it; to be settled later.
+
+        *in_company*: others of the batch go on. Their caches are copied whole in each step for
+        as long as this one's are not copied out of them.
+        """
         if not self.on or stream.uid < 0 or not stream.read:
             return
         try:
@@ -204,15 +209,65 @@ class Reuse:
             return
         if len(read) >= LEAST_KEPT:
             self._left.append((stream, state, list(read)))
+            self._in_company |= in_company
+
+    def left_in_pass(self, stream: Stream, source: Source) -> None:
+        """Take what *stream* had read before a pass that was given up with all its streams."""
+        if not self.on or not self.cuttable or stream.uid < 0:
+            return
+        try:
+            if (found := source.extract_cache([stream.uid]).get(stream.uid)) is None:
+                return  # it was between two batches of mlx-lm's
+            state, read = found
+            # Some layers have taken the tokens of the pass, the last one never has.
+            least = min(len(read), *(cache.offset for cache in state))
+            for cache in state:
+                cache.trim(cache.offset - least)
+        except Exception:  # noqa: BLE001 - see above
+            self._distrust()
+            return
+        if least >= LEAST_KEPT:
+            self._left.append((stream, state, list(read[:least])))
+
+    @property
+    def unsettled(self) -> int:
+        """How many streams have left something that is not kept yet."""
+        return len(self._left)
 
     def settle(self) -> None:
         """Keep what streams have left. Copies their caches: call it when reports are out."""
-        left, self._left = self._left, []
-        for stream, state, read in left:
-            try:
-                self._settle(stream, state, ids_of(read))
-            except Exception:  # noqa: BLE001 - see above
-                self._distrust()
+        while self._left:
+            self._settle_at(0)
+        self._in_company = False
+
+    def settle_some(self) -> None:
+        """Keep what has to be kept now: all that running streams are copied for, else one."""
+        if self._in_company:
+            self.settle()
+        elif self._left:
+            self._settle_at(0)
+
+    def settle_for(self, stream: Stream) -> None:
+        """Keep what the new *stream* can begin with."""
+        if not self.on or not self._left:
+            return
+        principal, ids = stream.gen.principal, stream.ids
+        kept = self._prefixes.match(principal, ids).length
+        for at in reversed(range(len(self._left))):
+            other, _, read = self._left[at]
+            if other.gen.principal != principal:
+                continue
+            common = min(common_prefix(ids, ids_of(read)), len(ids) - 1)
+            if common >= max(LEAST_HIT, kept + 1):
+                self._settle_at(at)
+                kept = common
+
+    def _settle_at(self, at: int) -> None:
+        stream, state, read = self._left.pop(at)
+        try:
+            self._settle(stream, state, ids_of(read))
+        except Exception:  # noqa: BLE001 - see above
+            self._distrust()
 
     def _settle(self, stream: Stream, state: State, read: Ids) -> None:
         principal, system = stream.gen.principal, stream.prepared.system_tokens
@@ -231,6 +286,7 @@ class Reuse:
     def failed(self) -> None:
         """A step failed: forget everything. Twice right after a use: never use anything again."""
         self._left.clear()
+        self._in_company = False
         self._prefixes.clear()
         self._suspected += self._unproven
         self._unproven = False

@@ -61,6 +61,7 @@ class Worker:
         self._tokenising: set[int] = set()  # rids; main thread only
         self._steps = 0
         self._busy_since: float | None = None  # monotonic; None: between two steps
+        self._batch: Batch | None = None  # None: the model is not loaded yet
 
     def run(self) -> NoReturn:
         self._outbox.send(frames.Hello(PROTOCOL, os.getpid()))
@@ -68,10 +69,11 @@ class Worker:
         _start_thread("parent", exit_with_parent, os.getppid())
         while not isinstance(load := self._news.get(), frames.Load):
             self._before_load(load)
-        batch = self._load(load)
+        batch = self._batch = self._load(load)
         while True:
-            batch.settle()
             idle = not batch
+            if idle:
+                self._settle_in_peace(batch)
             self._take_news(batch, wait=idle)
             if idle and batch:
                 self._gather(batch)
@@ -90,6 +92,8 @@ class Worker:
                 self._news.put(Accepted(command.rid))
                 self._untokenised.put(command)
             case frames.Cancel(rid=rid):
+                if self._batch is not None:
+                    self._batch.will_cancel(rid)
                 self._news.put(CancelSeen(rid, time.monotonic()))
             case frames.Load():
                 self._news.put(command)
@@ -204,6 +208,11 @@ class Worker:
                 self._tokenising.add(rid)
             case CancelSeen(rid=rid):
                 self._cancel_tokenising(rid)
+
+    def _settle_in_peace(self, batch: Batch) -> None:
+        """Keep what streams have left, one at a time: a newcomer does not wait for them all."""
+        while batch.unsettled and not self._tokenising and self._news.empty():
+            batch.settle_some()
 
     def _take_news(self, batch: Batch, *, wait: bool) -> None:
         """Handle what has arrived; *wait*: for the first of it."""

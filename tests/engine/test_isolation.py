@@ -20,7 +20,7 @@ from tests.engine.batches import Answers, Loaded, alone, failing
 NEIGHBOURS = (1, 2, 4)  # greedy
 BAD = 3
 STEPS = 30  # at each of which a step fails once
-LONG = STEPS - 1  # tokens: the last step of such an answer is the 31st
+LONG = STEPS  # tokens: the last step of such an answer is the 31st of the generator
 DRAWN: dict[str, Any] = {"temperature": 1.0, "seed": 42, "top_p": 0.95}
 
 
