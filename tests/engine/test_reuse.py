@@ -21,19 +21,11 @@ from lattice_actors.engine.frames import End, Err, Gen, Prompt
 from lattice_actors.engine.pacing import Pacing
 from lattice_actors.engine.prompts import Keeps, Prepared, PromptMaker
 from lattice_actors.engine.sampling import Processor
+from tests.engine.batches import Loaded
 
 MIB = 1024 * 1024
 SYSTEM = "the user is a capital of hello world. " * 8
 Messages = list[dict[str, str]]
-
-
-@attrs.frozen
-class Loaded:
-    """What a batch needs of a loaded model."""
-
-    model: Any
-    tokenizer: Any
-    eos_token_ids: list[int]
 
 
 def load(folder: Path) -> Loaded:
