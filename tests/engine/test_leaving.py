@@ -17,7 +17,7 @@ from tests.engine.test_reuse import Chats
 
 @pytest.fixture(scope="module")
 def deep(tiny_model: Path) -> Loaded:
-    """A model of three layers: a pass can be left before and after each of the first two."""
+    """A model of three layers: a pass can be left after each of the first two."""
     model, tokenizer, *_ = mlx_lm.load(str(tiny_model))
     model.model.layers.append(copy.deepcopy(model.model.layers[0]))
     return Loaded(model, tokenizer, sorted(tokenizer.eos_token_ids))
@@ -40,7 +40,7 @@ def cancel_all(answers: Answers, rids: tuple[int, ...]) -> list[End | None]:
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 3])
-@pytest.mark.parametrize("look", [1, 2, 3, 4])
+@pytest.mark.parametrize("look", [1, 2])
 def test_a_pass_for_nobody_is_given_up(deep: Loaded, steps: int, look: int) -> None:
     answers = Answers(deep)
     answers.add(1)
@@ -94,7 +94,7 @@ def test_a_long_prompt_is_left_in_the_middle(deep: Loaded) -> None:
     assert end.completion_tokens == 0
 
 
-@pytest.mark.parametrize("look", [1, 2, 3, 4])
+@pytest.mark.parametrize("look", [1, 2])
 @pytest.mark.parametrize("steps", [1, 3, 6])
 def test_what_was_read_before_such_a_pass_is_kept(
     deep: Loaded, steps: int, look: int, capsys: pytest.CaptureFixture[str]
