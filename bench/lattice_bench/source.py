@@ -1,9 +1,10 @@
 """A server that only writes: ready-made answers as fast as the sockets take them.
 
-    python -m lattice_bench.source [PORT]
+    python -m lattice_bench.source [PORT [TOKENS_A_SECOND]]
 
 What the bench measures against it is its own ceiling and the floor of the loopback; a figure of a
-gateway means something only well below the one and above the other. Threads and blocking sockets,
+gateway means something only well below the one and above the other. With TOKENS_A_SECOND each
+stream is paced, as that of a model would be. Threads and blocking sockets,
 one write an event, as a gateway would.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 import json
 import socketserver
 import sys
+import time
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 READY = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -53,6 +55,8 @@ class Handler(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         """Answer request after request; GET is ready, POST is `max_tokens` events."""
+        assert isinstance(self.server, Source)
+        pause_s = self.server.pause_s
         while line := self.rfile.readline():
             length = 0
             while (header := self.rfile.readline()) not in (b"\r\n", b""):
@@ -66,6 +70,8 @@ class Handler(socketserver.StreamRequestHandler):
             usage = {"prompt_tokens": 1, "completion_tokens": tokens, "total_tokens": 1 + tokens}
             self.wfile.write(HEAD + TOKENS[0])
             for number in range(1, tokens):
+                if pause_s:
+                    time.sleep(pause_s)
                 self.wfile.write(TOKENS[number % len(TOKENS)])
             self.wfile.write(LAST + chunk(completion([], usage=usage)) + chunk("[DONE]") + END)
 
@@ -77,12 +83,16 @@ class Source(socketserver.ThreadingTCPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, pause_s: float = 0.0) -> None:
+        """*pause_s*: before each event but the first."""
+        self.pause_s = pause_s
         super().__init__(("127.0.0.1", port), Handler)
 
 
 def main() -> None:
-    with Source(int(sys.argv[1]) if sys.argv[1:] else 0) as source:
+    port = int(sys.argv[1]) if sys.argv[1:] else 0
+    pause_s = 1 / float(sys.argv[2]) if sys.argv[2:] else 0.0
+    with Source(port, pause_s) as source:
         sys.stderr.write(f"listening on http://127.0.0.1:{source.server_address[1]}\n")
         sys.stderr.flush()
         source.serve_forever()

@@ -12,6 +12,7 @@ from lattice_bench.scenarios import Deck, Round, Sizes, Told, UnknownScenario, W
 from lattice_bench.scenarios import choose as choose_scenarios
 from lattice_bench.scenarios.neighbours import BEGUN
 from lattice_bench.scenarios.pressure import LEAVE_AFTER, LONGEST_WAIT_S
+from lattice_bench.scenarios.schema import MOST_TOKENS, valid
 from lattice_bench.scenarios.shape import DRAINED, GAP, GHOSTS, KEPT, PROMISED, REFUSED, TTFT
 from lattice_bench.stats import Ratio
 from lattice_bench.suite_report import ratio_text
@@ -250,3 +251,21 @@ def test_refusals_are_no_errors_where_they_are_wanted() -> None:
 @pytest.mark.parametrize(("pairs", "text"), [(4, "2.00 (n=4)"), (5, "2.00 (1.50-2.50)")])
 def test_a_ratio_of_few_pairs_claims_no_interval(pairs: int, text: str) -> None:
     assert ratio_text(Ratio(pairs, 2.0, 1.5, 2.5)) == text
+
+
+def test_no_document_of_the_schema_is_cut_off() -> None:
+    def escaped(letters: int) -> str:
+        return '"' + "\\u0001" * letters + '"'
+
+    space = " \n" * 8  # the engine allows 16 of these in a row
+    members = [
+        f'"title"{space}:{space}{escaped(40)}',
+        f'"mood"{space}:{space}"happy"',
+        f'"chapters"{space}:{space}40',
+        f'"people"{space}:{space}[{space}{f"{space},{space}".join([escaped(16)] * 3)}{space}]',
+        f'"sad"{space}:{space}false',
+    ]
+    longest = space + "{" + space + f"{space},{space}".join(members) + space + "}" + space
+
+    assert valid(longest)
+    assert len(longest.encode()) < MOST_TOKENS

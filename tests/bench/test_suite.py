@@ -141,7 +141,7 @@ async def test_ghost_tokens_are_those_of_the_round(server: tuple[Server, Target]
 
 
 async def test_the_source_never_says_a_word_twice_in_a_row() -> None:
-    with Source() as source:
+    with Source(pause_s=0.001) as source:
         url = serve_in_thread(source)
         [one] = await send(Target(url, "auto"), Wave((Request("a", (user("hi"),), 9),)))
         source.shutdown()

@@ -22,7 +22,9 @@ from .shape import (
     reading,
 )
 
-MOST_TOKENS = 320  # the longest document of the schema is far shorter, in any usual vocabulary
+# A token is a byte or more, and the longest document, with 16 spaces or line breaks wherever
+# JSON allows them and every letter escaped, has fewer bytes than this. So none is ever cut off.
+MOST_TOKENS = 1100
 Name = Annotated[str, Meta(max_length=16)]
 
 
