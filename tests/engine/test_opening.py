@@ -14,6 +14,7 @@ from lattice_actors.engine.batch import Batch
 from lattice_actors.engine.frames import End
 from lattice_actors.engine.opening import Opening
 from tests.engine.batches import PROMPTS, Answers, Loaded, alone
+from tests.engine.test_reuse import Chats
 
 
 @pytest.fixture
@@ -183,3 +184,14 @@ def test_two_batches_of_one_model_prepare_it_once(loaded: Loaded) -> None:
     Batch(loaded, Answers(loaded).pacing, 8)
 
     assert type(loaded.model.lm_head) is plain
+
+
+def test_what_is_kept_is_not_written_to(loaded: Loaded) -> None:
+    chats = Chats(loaded)
+    start = "What is the capital of the user? "
+    texts = [start + "the user is hello world " * 3, start + "a", start + "hello the world"]
+    answers = [Chats(loaded, prefix_cache_bytes=0).say(text) for text in texts]
+
+    for at in (0, 1, 2, 1, 0, 2, 0):
+        assert chats.say(texts[at]) == answers[at]
+        assert chats.cached() > 0 or not at
