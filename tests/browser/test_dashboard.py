@@ -416,7 +416,7 @@ def test_a_real_model_streams_into_the_page(
             "judge": "auto",
             "temperature": 1.0,
             "seed": 11,
-            "max_tokens": 40,
+            "max_tokens": 32,
             "messages": [{"role": "user", "content": "Why is the sky blue?"}],
         }
         vote = partial(server.client.post, server.url + "/swarm/vote", json=body)
