@@ -19,11 +19,13 @@ import attrs
 REASONS = frozenset(
     {
         "changes the machine",
+        "downloads a model",
         "installs software",
         "needs a browser",
         "needs a key of the cloud",
         "needs a model that is not here",
         "needs a Mac",
+        "needs another lattice-trio",
         "needs another machine",
         "needs another program",
         "needs another server",
@@ -39,7 +41,14 @@ REASONS = frozenset(
 )
 
 # Of a block with such a reason the commands are read all the same: flags, names of scripts.
-READ = frozenset({"takes too long", "needs a model that is not here"})
+READ = frozenset(
+    {
+        "downloads a model",
+        "needs a model that is not here",
+        "needs another lattice-trio",
+        "takes too long",
+    }
+)
 
 SHELL = frozenset({"bash", "sh", "shell", "console"})
 # How a line of a shell begins. What has such a line is a shell block, however it is labelled.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from itertools import islice
 
 from tests.docs.running import ROOT
 
@@ -29,9 +30,10 @@ def codes(tree: ast.AST) -> Iterator[str]:
             case ast.keyword(arg="code", value=ast.Constant(str(code))):
                 yield code
             case ast.Call(func=ast.Name(taker) | ast.Attribute(attr=taker)) if taker in TAKERS:
-                for given in node.args:
-                    if isinstance(given, ast.Constant) and isinstance(given.value, str):
-                        yield given.value
+                # The first that looks like one: behind it may be the name of a parameter.
+                texts = (one.value for one in node.args if isinstance(one, ast.Constant))
+                named = (text for text in texts if isinstance(text, str) and CODE.fullmatch(text))
+                yield from islice(named, 1)
 
 
 def told() -> set[str]:
