@@ -179,6 +179,7 @@ ANTHROPIC_FIELDS: dict[str, str] = {
     "mcp_servers": NOT_HONOURED,
     "thread": "Refused, so that the SDK sends the whole conversation: no thread is kept here.",
     "container": NOT_HONOURED,
+    "thread": NOT_HONOURED,
     "input_schema": "The JSON schema of the tool's input, an object's.",
     "disable_parallel_tool_use": "True: one call at the most.",
 }
