@@ -218,6 +218,7 @@ STATE: Schema = obj(
         stops=NUMBER,
         evictions=NUMBER,
         failures=NUMBER,
+        evictions=NUMBER,
     ),
     preferences=obj(default_model=maybe(TEXT), swarm_presets=mapping(listing(TEXT))),
     config={"type": "object", "description": "The settings, keys left out."},
