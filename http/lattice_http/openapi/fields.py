@@ -177,7 +177,6 @@ ANTHROPIC_FIELDS: dict[str, str] = {
     "output_format": "`output_config.format` by its old name.",
     "format": "What the answer keeps to.",
     "mcp_servers": NOT_HONOURED,
-    "thread": "Refused, so that the SDK sends the whole conversation: no thread is kept here.",
     "container": NOT_HONOURED,
     "thread": NOT_HONOURED,
     "input_schema": "The JSON schema of the tool's input, an object's.",

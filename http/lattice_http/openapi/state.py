@@ -216,7 +216,6 @@ STATE: Schema = obj(
         ghost_tokens=NUMBER,
         restarts=NUMBER,
         stops=NUMBER,
-        evictions=NUMBER,
         failures=NUMBER,
         evictions=NUMBER,
     ),
