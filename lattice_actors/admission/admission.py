@@ -271,6 +271,7 @@ class AdmissionActor:
             cost_tokens=prompt + ticket.job.max_tokens,
             prompt_tokens=prompt,
             max_tokens=ticket.job.max_tokens,
+            shorten=ticket.job.shorten,
             gang=ticket.gang.id if ticket.gang else None,
         )
 

@@ -95,7 +95,7 @@ class Residence(Generic[K]):
         capacity = self.capacity
         if capacity is None:
             return None
-        if facts.max_tokens <= capacity.longest_tokens:
+        if facts.shorten or facts.max_tokens <= capacity.longest_tokens:
             return None
         context = capacity.context_tokens
         if context is not None and facts.max_tokens > context:

@@ -65,6 +65,7 @@ class Facts:
     prompt_tokens: float  # estimate
     max_tokens: int  # ceiling of the answer
     gang: str | None = None  # the swarm that it entered with
+    shorten: bool = False  # a shorter answer will do where the context ends
 
     @property
     def tokens(self) -> float:

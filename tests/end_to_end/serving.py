@@ -21,6 +21,7 @@ import httpx2
 
 LISTENING = re.compile(r"listening on (http://\S+)")
 START_S = 60.0
+KEPT = ("PATH", "HOME", "TMPDIR", "OPENBLAS_NUM_THREADS")  # of the environment of the tests
 ROOT = Path(__file__).resolve().parent.parent.parent
 SOURCES = os.pathsep.join(str(ROOT / root) for root in (".", "http", "dashboard_ws", "bench"))
 
@@ -91,7 +92,7 @@ def eventually(told: Callable[[], bool], within_s: float = 10.0) -> float:
 
 
 def start(*args: str, **environ: str) -> Served:
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
     port = () if "--port" in args else ("--port", "0")
     process = subprocess.Popen(
         [sys.executable, "-m", "lattice_http", "serve", *port, *args],

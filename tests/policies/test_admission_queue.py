@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import attrs
 import pytest
 
 from lattice_actors.admission.queue import AdmissionQueue
@@ -149,6 +150,12 @@ def test_what_can_never_fit_is_refused_for_good_with_the_numbers() -> None:
     assert "holds 1024 tokens" in cache.message
     assert "2001" in context.message
     assert "2000 tokens" in context.message
+
+
+def test_an_answer_that_may_be_shorter_is_not_refused_for_its_longest() -> None:
+    queue = serving(Capacity(slots=4, kv_bytes_per_token=10, kv_budget_bytes=10_240))
+
+    assert granted(queue.enter(1, attrs.evolve(facts(max_tokens=1025), shorten=True), 0.0)) == [1]
 
 
 def test_an_estimated_prompt_never_refuses_for_good_and_counts_no_longer_than_can_be() -> None:
