@@ -71,3 +71,8 @@ def watched(browser: Browser, width: int = 1280, scheme: str = "dark") -> Iterat
         page.check()
     finally:
         context.close()
+
+
+def fits_across(page: Page) -> None:
+    """Wait until the page cannot be moved sideways; what draws itself is resized a frame late."""
+    page.wait_for_function("() => (scrollTo(500, 0), scrollX) === 0")

@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, CDPSession, Locator, Page, expect
 from lattice_bench.echo_model import write_echo_model
 from tests.end_to_end.serving import Served, eventually, servers
 
-from .chromium import Watched, open_browser, watched
+from .chromium import Watched, fits_across, open_browser, watched
 from .stage import serve_failures
 
 pytestmark = pytest.mark.browser
@@ -391,9 +391,9 @@ def test_a_page_left_open_does_not_grow(server: Served, shown: Watched) -> None:
 
 @pytest.mark.smollm2
 def test_a_real_model_streams_into_the_page(
-    browser: Browser, serve: Callable[..., Served], tmp_path: Path
+    browser: Browser, serve: Callable[..., Served], cache: Path
 ) -> None:
-    server = serve(LATTICE_CACHE_DIR=str(tmp_path), HOME=str(tmp_path))
+    server = serve(LATTICE_CACHE_DIR=str(cache), HOME=str(cache))
     with watched(browser, width=390, scheme="light") as shown:
         page = shown.page
         page.goto(server.url + "/dashboard/#playground")
@@ -407,7 +407,7 @@ def test_a_real_model_streams_into_the_page(
         expect(page.locator("#answer .panel-aside")).to_have_text("done")
         page.get_by_role("link", name="Overview", exact=True).click()
         expect(page.locator(".request.ended")).to_contain_text("8 tok")
-        assert page.evaluate("(scrollTo(500, 0), scrollX)") == 0
+        fits_across(page)
 
         told: list[Any] = []
         body = {
@@ -416,7 +416,7 @@ def test_a_real_model_streams_into_the_page(
             "judge": "auto",
             "temperature": 1.0,
             "seed": 11,
-            "max_tokens": 32,
+            "max_tokens": 16,
             "messages": [{"role": "user", "content": "Why is the sky blue?"}],
         }
         vote = partial(server.client.post, server.url + "/swarm/vote", json=body)
@@ -432,5 +432,5 @@ def test_a_real_model_streams_into_the_page(
         answer = told[0]["choices"][0]["message"]["content"]
         expect(swarm.locator(".written .tail")).to_have_text(answer, use_inner_text=True)
         expect(swarm.locator("> header")).to_contain_text("done")
-        assert page.evaluate("(scrollTo(500, 0), scrollX)") == 0
+        fits_across(page)
     server.stop()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, expect
 
-from .chromium import Watched, open_browser, watched
+from .chromium import Watched, fits_across, open_browser, watched
 from .scene import TEXTS, scene, vote
 from .stage import Stage, serve_files
 
@@ -185,7 +185,7 @@ def test_a_lost_connection_is_said_and_comes_back(stage: Stage) -> None:
     stage.sockets[-1].close(code=1001, reason="the server is going away")
     expect(page.get_by_text("Reconnecting in")).to_be_visible()
     page.set_viewport_size({"width": 390, "height": 844})
-    assert page.evaluate("(scrollTo(500, 0), scrollX)") == 0
+    fits_across(page)
     expect(page.locator("#models .card")).to_have_count(5)  # the last that was known
 
     expect(page.get_by_text("Live", exact=True)).to_be_visible()
@@ -231,7 +231,7 @@ def test_nothing_is_wider_than_the_screen(stage: Stage) -> None:
         expect(page.get_by_role("heading", name=view, exact=True)).to_be_attached()
         for width in (390, 1280):
             page.set_viewport_size({"width": width, "height": 844})
-            assert page.evaluate("(scrollTo(500, 0), scrollX)") == 0, (view, width)
+            fits_across(page)
 
 
 def test_nothing_moves_when_the_first_state_comes(browser: Browser, address: str) -> None:
