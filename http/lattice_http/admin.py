@@ -54,6 +54,8 @@ def admin_routes(gateway: Gateway) -> Blueprint:
     @typed_errors
     async def load(model: str) -> Response:
         _refuse_remote(lattice, model)
+        # Who has this knows that the first scan is over, and the evictor was told of it before.
+        await lattice.catalog.snapshot()
         await lattice.evictor.load(model)
         view = await lattice.evictor.view()
         return json_response({"ok": True, "model": model, "resident": list(view.resident)})

@@ -260,6 +260,17 @@ def test_a_server_of_one_model_answers_to_any_name(
     assert server.get("/healthz")["mode"] == "grab"
 
 
+def test_a_load_right_after_the_start_waits_for_the_first_look_at_the_folder(
+    serve: Callable[..., Served], tmp_path: Path
+) -> None:
+    write_echo_model(tmp_path / "first")
+    server = serve("--model-root", str(tmp_path), "--engine-module", ECHO)
+
+    answer = server.client.post(server.url + "/v1/models/first/load")
+
+    assert answer.json() == {"ok": True, "model": "first", "resident": ["first"]}
+
+
 def test_models_are_preloaded_pinned_and_found_by_a_rescan(
     serve: Callable[..., Served], tmp_path: Path
 ) -> None:
