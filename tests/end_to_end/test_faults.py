@@ -263,12 +263,13 @@ def test_a_server_of_one_model_answers_to_any_name(
 def test_a_load_right_after_the_start_waits_for_the_first_look_at_the_folder(
     serve: Callable[..., Served], tmp_path: Path
 ) -> None:
-    write_echo_model(tmp_path / "first")
+    for number in range(300):  # so that it takes a while
+        write_echo_model(tmp_path / f"model-{number}")
     server = serve("--model-root", str(tmp_path), "--engine-module", ECHO)
 
-    answer = server.client.post(server.url + "/v1/models/first/load")
+    answer = server.client.post(server.url + "/v1/models/model-7/load")
 
-    assert answer.json() == {"ok": True, "model": "first", "resident": ["first"]}
+    assert answer.json() == {"ok": True, "model": "model-7", "resident": ["model-7"]}
 
 
 def test_models_are_preloaded_pinned_and_found_by_a_rescan(
