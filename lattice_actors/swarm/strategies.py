@@ -6,6 +6,7 @@ Routes, settings, headers and what a server says of itself are made from the nam
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -89,7 +90,7 @@ class Majority(Decider):
         return Pick(tally.winner, f"{tally.agree} of {tally.of} answers agree", tally.votes)
 
 
-class Judged(Decider):
+class Judged(Decider, ABC):
     """A judge is asked where answers differ; without its word the longest is taken."""
 
     judged = True
@@ -108,11 +109,11 @@ class Judged(Decider):
                 why = undecided
         return Pick(vote.longest(rows), f"the longest answer, as {why}")
 
+    @abstractmethod
     async def ask(
         self, judge: Judge, rows: Sequence[Row], distinct: Sequence[Row], *, rationale: bool
     ) -> Pick | Written:
         """Get the judge's word on *rows*, of which *distinct* differ. Raises Undecided."""
-        raise NotImplementedError
 
 
 class BestOfN(Judged):

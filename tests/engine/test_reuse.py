@@ -18,10 +18,11 @@ from mlx_lm.models import lfm2
 
 from lattice_actors.engine.batch import Batch
 from lattice_actors.engine.frames import End, Err, Gen, Prompt
+from lattice_actors.engine.opening import Opening
 from lattice_actors.engine.pacing import Pacing
 from lattice_actors.engine.prompts import Keeps, Prepared, PromptMaker
 from lattice_actors.engine.sampling import Processor
-from tests.engine.batches import Loaded
+from tests.engine.batches import PROMPTS, Answers, Loaded
 
 MIB = 1024 * 1024
 SYSTEM = "the user is a capital of hello world. " * 8
@@ -281,6 +282,25 @@ def test_what_cannot_be_cut_back_is_read_once_by_those_who_come_together(exact: 
     for rid, question in zip(rids, questions, strict=True):
         assert chats.text[rid] == cold(exact, asking(question))
     assert chats.prefilled < 2 * chats.prompts[rids[0]].total
+
+
+def test_prompts_read_whole_in_one_pass_are_answered_as_by_mlx_lm(
+    exact: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beyond_the_window = exact.tokenizer.encode("the user is a " * 12)
+
+    def answers(*rids: int) -> dict[int, str]:
+        told = Answers(exact)  # without a prefix cache
+        for rid in rids:
+            told.add(rid, prompt=beyond_the_window if rid == 3 else None)
+        told.finish()
+        return told.text
+
+    together = answers(*PROMPTS)
+    monkeypatch.setattr(Opening, "of", classmethod(lambda cls, model: None))
+
+    assert len(beyond_the_window) > 2 * 24
+    assert together == {rid: answers(rid)[rid] for rid in PROMPTS}
 
 
 def test_the_next_turn_goes_on_from_the_end_of_the_answer(sliding: Loaded) -> None:
