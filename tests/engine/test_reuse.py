@@ -294,9 +294,12 @@ def test_prompts_read_whole_in_one_pass_are_answered_as_by_mlx_lm(
         for rid in rids:
             told.add(rid, prompt=beyond_the_window if rid == 3 else None)
         told.finish()
+        first_pass.append(told.prefilled[0])
         return told.text
 
+    first_pass = list[int]()
     together = answers(*PROMPTS)
+    assert first_pass[0] > len(beyond_the_window)  # all of them
     monkeypatch.setattr(Opening, "of", classmethod(lambda cls, model: None))
 
     assert len(beyond_the_window) > 2 * 24
