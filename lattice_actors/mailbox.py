@@ -111,7 +111,7 @@ class Mailbox(Generic[M]):
         For asks that do nothing twice. Raises as `ask`, but never `ActorRestarted`.
         """
         for _ in range(MOST_ASKS):
-            reply = Reply[T]()
+            reply: Reply[T] = Reply()  # unsubscripted: naming T again would take longer
             try:
                 return await self.ask(make(reply), reply)
             except ActorRestarted:
@@ -123,12 +123,18 @@ class Mailbox(Generic[M]):
 
         A message that is already here wins over a deadline that has passed.
         """
-        await trio.lowlevel.checkpoint()
-        with suppress(trio.WouldBlock):
-            return self._read(self._receive.receive_nowait())
-        with trio.move_on_at(deadline):
-            return self._read(await self._receive.receive())
-        return None
+        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            message = self._read(self._receive.receive_nowait())
+        except trio.WouldBlock:
+            if deadline == math.inf:
+                return self._read(await self._receive.receive())
+            with trio.move_on_at(deadline):
+                return self._read(await self._receive.receive())
+            return None
+        # Taken: it cannot be given up any more, but the others have their turn.
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return message
 
     def abandon(self) -> None:
         """Fail the asks that were read and never answered: the incarnation that owed them died."""
