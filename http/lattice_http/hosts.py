@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 
 LOOPBACK_NAMES = frozenset({"localhost", "ip6-localhost"})
 # How a container names the machine it runs on. None can be registered by an attacker.
@@ -18,6 +19,7 @@ CONTAINER_NAMES = frozenset(
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{0,5}))?")
 
 
+@lru_cache(maxsize=64)  # asked for each request, of the same two or three
 def is_loopback(host: str) -> bool:
     """Whether *host* is this machine only: 127.0.0.0/8, ::1, or a name of them.
 

@@ -119,6 +119,7 @@ class Outlook(Generic[K]):
                 gang=waiter.facts.gang,
             )
             for model, home in self.homes.items()
+            if len(home.line)
             for position, (waiter, start_s) in enumerate(self.starts(home, home.line, now))
         ]
         swaps = [

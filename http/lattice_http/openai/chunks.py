@@ -18,6 +18,8 @@ from lattice_http.json_bytes import encode, encode_text
 from .answers import FINISH_REASONS, answer_head, call_object, reasoning_fields, usage_object
 from .logprobs import TextLogprobs, chat_logprobs
 
+_MARK = uuid.uuid4().hex  # stands for a text that is not known yet; no model has it in its name
+
 
 @attrs.define(eq=False)
 class _Frames:
@@ -59,12 +61,11 @@ class _Frames:
 
     def _split(self, choice: dict[str, Any], *keys: str) -> tuple[bytes, bytes]:
         """Encode a chunk whose text, found by *keys* in *choice*, is not known yet."""
-        mark = uuid.uuid4().hex  # cannot be in the model's name
         inner = choice
         for key in keys[:-1]:
             inner = inner[key]
-        inner[keys[-1]] = mark
-        before, after = self._frame({"choices": [choice]}).split(f'"{mark}"'.encode())
+        inner[keys[-1]] = _MARK
+        before, after = self._frame({"choices": [choice]}).split(f'"{_MARK}"'.encode())
         return before, after
 
 
