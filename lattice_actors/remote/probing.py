@@ -9,7 +9,7 @@ import httpx2
 import structlog
 import trio
 
-from .connection import CONNECT_ERRORS, Connection, Reply, fault_of
+from .connection import CONNECT_ERRORS, TROUBLE, Connection, Reply, fault_of
 from .faults import Fault, of_status, server_fault
 from .listing import MAX_LIST_BYTES, MODELS_PATH, Listing, read_listing, typed, unlisted
 from .lmstudio import LOADED_PATH, read_own
@@ -58,7 +58,7 @@ class Probe:
         except trio.TooSlowError:
             said = f"did not list its models within {self._plan.probe_timeout_s:g} s"
             return Probed(None, server_fault(name, said, "upstream_timeout"))
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+        except (*TROUBLE, httpx2.InvalidURL) as error:
             unreached = isinstance(error, CONNECT_ERRORS)
             return Probed(None, fault_of(name, error), unreached)
         if status in (404, 405, 501) and self._plan.named_models:
@@ -85,7 +85,7 @@ class Probe:
             elif status == 200:
                 own = read_own(body)
                 self.loaded, self._embeds = own.loaded, own.embeds
-        except (trio.TooSlowError, httpx2.HTTPError, OSError, ValueError) as error:
+        except (trio.TooSlowError, *TROUBLE, ValueError) as error:
             # What was loaded a moment ago is the better guess than nothing at all.
             log.warning("loaded models", upstream=self._plan.name, problem=str(error)[:200])
 

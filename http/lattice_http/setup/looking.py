@@ -5,10 +5,11 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping, Sequence
 
+import httpcore2
 import httpx2
 import trio
 
-from lattice_actors.remote.connection import CONNECT_ERRORS, Connection
+from lattice_actors.remote.connection import CONNECT_ERRORS, TROUBLE, Connection
 from lattice_actors.remote.ledger import Ledger
 from lattice_actors.remote.listing import MAX_LIST_BYTES, MODELS_PATH
 from lattice_actors.remote.plan import UpstreamPlan
@@ -63,13 +64,13 @@ async def _look(address: Address, environ: Mapping[str, str], answer_s: float) -
             return Nothing(address, f"did not answer within {answer_s:g} s")
         except CONNECT_ERRORS as error:
             return Nothing(address, _unreached(error))
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+        except (*TROUBLE, httpx2.InvalidURL) as error:
             return Nothing(address, f"speaks no HTTP ({_short(error)})")
 
         async def ask(path: str) -> None:
             try:
                 answers[path] = await _get(connection, path, answer_s)
-            except (trio.TooSlowError, httpx2.HTTPError, OSError):
+            except (trio.TooSlowError, *TROUBLE):
                 return  # what it does not say, it is not
 
         if answers[MODELS_PATH].status not in (401, 403):
@@ -87,7 +88,7 @@ async def _get(connection: Connection, path: str, answer_s: float) -> Answer:
 
 
 def _unreached(error: Exception) -> str:
-    if isinstance(error, httpx2.ConnectTimeout):
+    if isinstance(error, httpcore2.ConnectTimeout):
         return f"took no connection within {CONNECT_S:g} s"
     said = _short(error)
     # Trio's words for "refused" by all of the addresses of a name, mostly the only one.
