@@ -119,6 +119,7 @@ class TokenStream:
             LatticeError: what the stream failed with.
             trio.EndOfChannel: after the `Finish`.
         """
+        waited = False
         while not self._events or (self.whole and not self._ended):
             if self._error is not None:
                 raise self._error
@@ -126,9 +127,11 @@ class TokenStream:
                 raise trio.EndOfChannel
             self._news = trio.Event()
             await self._news.wait()
+            waited = True
         if self.whole and self._error is not None:
             raise self._error  # half an answer is none
-        await trio.lowlevel.checkpoint()
+        if not waited:
+            await trio.lowlevel.checkpoint()
         return self.take()
 
     def take(self) -> list[Delta | Finish]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import attrs
-import httpx2
 import structlog
 import trio
 
@@ -14,7 +13,7 @@ from lattice_actors.admission.ticket import Ticket
 from lattice_actors.errors import LatticeError
 from lattice_actors.generation import Finish, Prefill, Vectors
 
-from .connection import Reply, fault_of
+from .connection import TROUBLE, Reply, fault_of
 from .faults import Fault, WireFault, garbage, server_fault
 from .health import RetryBudget
 from .peer import Asking, Peer, Piece, Reader
@@ -24,6 +23,7 @@ from .trying import Again, GiveUp, after
 
 MAX_ERROR_BYTES = 64 * 1024
 DRAIN_S = 0.1  # after the last word, for the end of the response: the connection is used again
+IDLE_SLACK = 0.01  # of its time, how much sooner a silent server may be left
 MAX_DRAIN_BYTES = 64 * 1024
 VECTORS_AT_ONCE = 64  # read between two checkpoints: others have their turn
 
@@ -87,7 +87,7 @@ class Answer:
                     await self._read(reply, reader, clock)
         except WireFault as error:
             return error.fault
-        except (httpx2.HTTPError, OSError) as error:
+        except TROUBLE as error:
             return None if self._ticket.stream.ended else fault_of(plan.name, error)
         except Exception as error:  # a bug of ours or the client's: the neighbours must not notice
             log.exception("answer of an upstream", upstream=plan.name)
@@ -123,13 +123,19 @@ class Answer:
                 if rest > MAX_DRAIN_BYTES:
                     return
                 continue
+            first = not self._begun
             if not self._push(reader.feed(data)):
                 return
+            if first and self._begun:
+                await trio.lowlevel.checkpoint()  # it goes out before the rest is looked at
             if reader.done:
                 clock.deadline = trio.current_time() + DRAIN_S
             elif reader.signs_of_life > lines:
                 lines = reader.signs_of_life
-                clock.deadline = trio.current_time() + self._plan.idle_timeout_s
+                idle_s = self._plan.idle_timeout_s
+                due = trio.current_time() + idle_s
+                if abs(due - clock.deadline) > IDLE_SLACK * idle_s:  # a deadline is dear to set
+                    clock.deadline = due
         for number, piece in enumerate(reader.end(), 1):
             if not self._push((piece,)):
                 return

@@ -18,7 +18,7 @@ from lattice_actors.errors import (
     UpstreamBusy,
     UpstreamFailed,
 )
-from lattice_actors.generation import Chat, FinishReason, Grammar, Job
+from lattice_actors.generation import Chat, Delta, FinishReason, Grammar, Job
 from lattice_actors.remote.health import State
 from lattice_actors.stream import TokenStream
 from tests.remote.fault_server import (
@@ -48,6 +48,19 @@ async def test_an_answer_comes_piece_by_piece_with_its_usage() -> None:
         assert finish.reason is FinishReason.STOP
         assert (finish.usage.prompt_tokens, finish.usage.completion_tokens) == (7, 3)
         assert server.asked[0].body["model"] == "m"
+
+
+async def test_the_first_piece_goes_out_before_the_rest_is_looked_at() -> None:
+    whole = b"".join((HEAD, chunk(piece("a")), chunk(piece("b")), chunk(last()), END))
+    async with (
+        fault_server(always=sending(whole)) as server,
+        open_remote(plan("gpu", server.url)) as remote,
+    ):
+        ticket = remote.ticket("gpu/m")
+        async with remote.lattice.admission.grant(ticket):
+            first = await ticket.stream.receive()
+
+    assert [event.text for event in first if isinstance(event, Delta)] == ["a"]
 
 
 async def test_only_what_is_meant_for_it_is_sent() -> None:

@@ -184,7 +184,9 @@ class Connection:
         if not self._send_lock.locked():
             data = self._write_at_once(data)
             if not data:  # nearly always: buffers have room, and nobody had to be asked to wait
-                await trio.lowlevel.cancel_shielded_checkpoint()
+                # Behind a head comes a piece of body at once, and then the others have their turn.
+                if not (isinstance(self.protocol, GuardedH11) and self.protocol.heading):
+                    await trio.lowlevel.cancel_shielded_checkpoint()
                 return
         # Shielded, because a frame is sent whole or not at all, also when its request is
         # cancelled. The deadline is set once it is our turn: others' waits are not our client's.

@@ -8,7 +8,8 @@ from typing import Any
 
 import h11
 from hypercorn.events import Closed, Event, RawData, Updated
-from hypercorn.protocol.events import Body, Data, EndBody, Request
+from hypercorn.protocol.events import Body, Data, EndBody, Request, Response
+from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import (
     STREAM_ID,
     H2ProtocolAssumedError,
@@ -46,6 +47,7 @@ class GuardedH11(H11Protocol):
     app: AppWrapper
     limits: Limits
     paused = False
+    heading = False  # what is being written is a head
     _ahead = 0  # bytes read while paused
 
     def guard(self, limits: Limits) -> None:
@@ -68,6 +70,10 @@ class GuardedH11(H11Protocol):
         if isinstance(event, RawData) and self.paused:
             self._ahead += len(event.data)
         await super().handle(event)
+
+    async def stream_send(self, event: StreamEvent) -> None:
+        self.heading = isinstance(event, Response)
+        await super().stream_send(event)
 
     async def resume(self) -> None:
         """Parse what arrived behind the request that has now been answered."""
