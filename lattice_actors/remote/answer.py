@@ -127,7 +127,10 @@ class Answer:
             if not self._push(reader.feed(data)):
                 return
             if first and self._begun:
-                await trio.lowlevel.checkpoint()  # it goes out before the rest is looked at
+                # It goes out before the rest is looked at. The tasks of one turn of the loop run in
+                # any order, so only after two its reader has had one.
+                await trio.lowlevel.checkpoint()
+                await trio.lowlevel.checkpoint()
             if reader.done:
                 clock.deadline = trio.current_time() + DRAIN_S
             elif reader.signs_of_life > lines:

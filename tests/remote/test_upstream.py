@@ -118,7 +118,7 @@ async def test_leaving_closes_the_connection(reads: int) -> None:
 
 async def test_a_hundred_aborts_leave_no_connection_and_the_next_is_served() -> None:
     async with fault_server(always=hanging(HEAD, chunk(piece("a")))) as server:
-        calm = plan("gpu", server.url, first_byte_timeout_s=60, idle_timeout_s=60)
+        calm = plan("gpu", server.url, first_byte_timeout_s=60, idle_timeout_s=60, concurrency=100)
         async with open_remote(calm) as remote:
 
             async def abort(after_s: float) -> None:
