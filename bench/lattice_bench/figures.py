@@ -8,7 +8,7 @@ from statistics import median
 import attrs
 
 from .scenarios.shape import Metric, Readings, Round, Scenario
-from .stats import Ratio, Spread, paired_ratio, spread, tail_ratio
+from .stats import Ratio, Spread, paired_difference, paired_ratio, spread, tail_ratio
 
 COMPARED = ("ms", "tok/s")  # units; shares and counts are shown, but not divided
 
@@ -122,6 +122,18 @@ def compare(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) 
         if our and their and median(their)
     ]
     return paired_ratio([our for our, _ in pairs], [their for _, their in pairs])
+
+
+def difference(
+    ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]], scale: float
+) -> Ratio | None:
+    """Return the difference of the medians, round by round, times *scale*."""
+    pairs = [
+        (scale * median(our), scale * median(their))
+        for our, their in zip(ours, theirs, strict=True)
+        if our and their
+    ]
+    return paired_difference([our for our, _ in pairs], [their for _, their in pairs])
 
 
 def _inner(scenario: Scenario, arm: str, played: Sequence[Readings]) -> list[Inner]:

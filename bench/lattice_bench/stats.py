@@ -50,7 +50,7 @@ def spread(values: Sequence[float]) -> Spread | None:
 
 @attrs.frozen
 class Ratio:
-    """The median of paired ratios, with its bootstrap 95 % interval."""
+    """The median of paired ratios (or differences), with its bootstrap 95 % interval."""
 
     pairs: int
     median: float
@@ -64,13 +64,21 @@ def paired_ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio | None
     Pairs, because what slows the machine down for a while slows both of a pair. The interval is
     the percentile bootstrap over pairs (Efron and Tibshirani 1993, chapter 13).
     """
-    ratios = [our / their for our, their in zip(ours, theirs, strict=True)]
-    if not ratios:
+    return _paired([our / their for our, their in zip(ours, theirs, strict=True)])
+
+
+def paired_difference(ours: Sequence[float], theirs: Sequence[float]) -> Ratio | None:
+    """As `paired_ratio`, of ours[i] - theirs[i]."""
+    return _paired([our - their for our, their in zip(ours, theirs, strict=True)])
+
+
+def _paired(values: Sequence[float]) -> Ratio | None:
+    if not values:
         return None
     draw = random.Random(SEED)
-    medians = [median(draw.choices(ratios, k=len(ratios))) for _ in range(RESAMPLES)]
+    medians = [median(draw.choices(values, k=len(values))) for _ in range(RESAMPLES)]
     return Ratio(
-        len(ratios), median(ratios), percentile(medians, 0.025), percentile(medians, 0.975)
+        len(values), median(values), percentile(medians, 0.025), percentile(medians, 0.975)
     )
 
 

@@ -15,6 +15,7 @@ BARE = "bare loop"  # mlx-lm's own batch generator, without a server
 MLX = "mlx-lm"  # mlx_lm.server
 BEFORE = "local-lattice"  # the predecessor
 LITELLM = "litellm"
+SOURCE = "source"  # the upstream that ours is in front of, asked directly
 
 
 @attrs.frozen
@@ -27,7 +28,10 @@ class Side:
 
 @attrs.frozen
 class RatioTarget:
-    """*over* / *under* of one metric must be at most or at least *bound*."""
+    """*over* / *under* of one metric must be at most or at least *bound*.
+
+    A *difference* is *over* - *under*, in the metric's unit.
+    """
 
     text: str
     metric: Metric
@@ -36,6 +40,7 @@ class RatioTarget:
     bound: float
     at_most: bool = True
     tail: bool = False  # at the percentile of `Metric.tail`, else the median
+    difference: bool = False
 
 
 @attrs.frozen
@@ -77,7 +82,7 @@ UNCACHED = "without its prefix cache, which knows the beginning of every templat
 
 def rows() -> dict[str, Row]:
     """Return all rows, by name, in the order of the table."""
-    return {row.name: row for row in (*_speed(), *_company(), *_promises())}
+    return {row.name: row for row in (*_speed(), *_company(), *_promises(), *_passing())}
 
 
 def _between(
@@ -241,5 +246,57 @@ def _promises() -> tuple[Row, ...]:
             Sizes(max_tokens=48, samples=4),
             8,
             (_within("fan-out of 4 samples / one", TOTAL, "4 samples", "one sample", 1.6),),
+        ),
+    )
+
+
+def _passing() -> tuple[Row, ...]:
+    """Ours in front of another server, beside that server itself and beside another gateway."""
+    return (
+        Row(
+            "added",
+            "single",
+            SOURCE,
+            Sizes(max_tokens=16),
+            100,
+            tuple(
+                _between(
+                    f"{what}, passed - direct, ms",
+                    *(metric, "alone", OURS, SOURCE, 3.0),
+                    difference=True,
+                )
+                for what, metric in (("first token", TTFT), ("answer of 16 tokens", TOTAL))
+            ),
+            "the upstream writes as fast as it can",
+        ),
+        Row(
+            "passed",
+            "streams",
+            LITELLM,
+            Sizes(concurrency=(32,), max_tokens=250),
+            10,
+            (
+                _between(
+                    "tokens/s passed through, 32 streams",
+                    *(RATE, "32 streams", OURS, LITELLM, 5),
+                    at_most=False,
+                ),
+            ),
+            "both in front of the same upstream, which writes as fast as it can",
+        ),
+        Row(
+            "paced",
+            "streams",
+            SOURCE,
+            Sizes(concurrency=(32,), max_tokens=100),
+            7,
+            (
+                _between(
+                    "tokens/s passed through / direct, 32 streams",
+                    *(RATE, "32 streams", OURS, SOURCE, 0.9),
+                    at_most=False,
+                ),
+            ),
+            "the upstream writes 50 tokens a second on each stream",
         ),
     )

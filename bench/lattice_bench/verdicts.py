@@ -6,20 +6,22 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from .figures import compare, values_of
+from .figures import compare, difference, values_of
 from .scenarios.shape import Readings
 from .stats import Ratio, tail_ratio
 from .targets import RatioTarget, Row, Target, ValueTarget
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One target and what was found. A ratio has an interval, a value has none."""
+    """One target and what was found. A ratio or difference has an interval, a value has none."""
 
     text: str
     bound: float
     at_most: bool
     n: int  # pairs of rounds, or values
-    value: float | None = None  # the median ratio; the worst or mean value; None: not measured
+    value: float | None = (
+        None  # the median ratio or difference; the worst or mean value; None: not measured
+    )
     low: float | None = None
     high: float | None = None
     why: str = ""  # nothing could be said
@@ -83,6 +85,8 @@ def _ratio(target: RatioTarget, readings: Mapping[str, Sequence[Readings]]) -> R
     )
     if len(over) != len(under):
         return None
+    if target.difference:
+        return difference(over, under, target.metric.scale)
     if target.tail and target.metric.tail is not None:
         return tail_ratio(over, under, target.metric.tail)
     return compare(over, under)

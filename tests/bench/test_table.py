@@ -66,6 +66,18 @@ def test_a_ratio_is_reached_on_one_side_of_its_bound(ratio: float, bound: float)
     assert most.met is not least.met or most.value == bound
 
 
+@given(st.floats(0.0, 0.1), st.floats(0.0, 0.1))
+def test_a_difference_is_in_the_unit_of_its_metric(ours: float, theirs: float) -> None:
+    readings: dict[str, list[Readings]] = {
+        OURS: [{("alone", TTFT): [ours]}] * 6,
+        "source": [{("alone", TTFT): [theirs]}] * 6,
+    }
+    first, _ = judge(ROWS["added"], readings, {})
+
+    assert first.value == pytest.approx(1e3 * (ours - theirs))
+    assert first.met is (first.value is not None and first.value <= 3.0)
+
+
 def test_an_interval_around_the_bound_is_said_to_be_one() -> None:
     near = Finding("x", 1.05, True, 30, 1.04, 1.01, 1.08)
     far = Finding("x", 1.05, True, 30, 1.02, 1.01, 1.03)
