@@ -7,7 +7,8 @@ model's time is in them. The direct and the passed requests take turns, on conne
 kept, so that what else the machine does falls on both:
 
 - the first token and the whole answer of 16 tokens, direct and passed, and the difference;
-- how long after a client has closed its connection the upstream's side of the other is closed.
+- how long after a client has closed its connection, or the last of many, the upstream's side of the
+  other is closed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import contextlib
 import json
 import os
 import re
-import select
+import selectors
 import socket
 import statistics
 import subprocess
@@ -25,12 +26,15 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Event, Thread
+from queue import SimpleQueue
+from threading import Thread
 
 from .source import END, HEAD, TOKEN
 
 TOKENS = 16
 LEAVES = 50
+BURST = 64  # clients that leave together,
+BURSTS = 15  # so often
 LISTENING = re.compile(r"listening on http://127\.0\.0\.1:(\d+)")
 
 
@@ -81,31 +85,42 @@ class Client:
 
 
 class Watching:
-    """An upstream of one answer at a time, which never ends, and the time when it is left."""
+    """An upstream whose answers never end, and the times when they are left."""
 
     def __init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=2 * BURST)
         self.port: int = self._listener.getsockname()[1]
-        self.left_at, self.left = 0.0, Event()
+        self.left: SimpleQueue[float] = SimpleQueue()
         Thread(target=self._serve, daemon=True).start()
 
     def _serve(self) -> None:
+        """In one thread: threads of their own would wait for each other, and not for a socket."""
+        waiting = selectors.DefaultSelector()
+        waiting.register(self._listener, selectors.EVENT_READ)
+        asked = set[socket.socket]()
         while True:
-            connection, _ = self._listener.accept()
-            Thread(target=self._answer, args=(connection,), daemon=True).start()
+            for key, _ in waiting.select():
+                ready = key.fileobj
+                assert isinstance(ready, socket.socket)
+                if ready is self._listener:
+                    waiting.register(ready.accept()[0], selectors.EVENT_READ)
+                    continue
+                with contextlib.suppress(OSError):
+                    if data := ready.recv(65536):
+                        self._answer(ready, data, asked)
+                        continue
+                if ready in asked:
+                    asked.discard(ready)
+                    self.left.put(time.perf_counter())
+                waiting.unregister(ready)
+                ready.close()
 
-    def _answer(self, connection: socket.socket) -> None:
-        with connection, contextlib.suppress(OSError):
-            if connection.recv(65536).startswith(b"GET "):
-                connection.sendall(b"HTTP/1.1 404 X\r\nContent-Length: 0\r\n\r\n")
-                return
-            connection.sendall(HEAD + TOKEN)
-            while True:
-                select.select([connection], [], [])
-                if not connection.recv(65536):
-                    break
-        self.left_at = time.perf_counter()
-        self.left.set()
+    def _answer(self, client: socket.socket, data: bytes, asked: set[socket.socket]) -> None:
+        if data.startswith(b"GET "):
+            client.sendall(b"HTTP/1.1 404 X\r\nContent-Length: 0\r\n\r\n")
+        elif client not in asked:
+            asked.add(client)
+            client.sendall(HEAD + TOKEN)
 
 
 @contextlib.contextmanager
@@ -154,20 +169,23 @@ def difference(direct: Client, passed: Client, rounds: int) -> None:
         )
 
 
-def leaving(port: int, upstream: Watching) -> None:
-    """Say how soon the upstream is left."""
+def leaving(port: int, upstream: Watching, clients: int, rounds: int) -> None:
+    """Say how soon the upstream is left, by the last of so many *clients* that go together."""
     took = []
-    for _ in range(LEAVES):
-        upstream.left.clear()
-        client = Client(port, "endless/m")
-        client.send()
-        client.first()
+    for _ in range(rounds):
+        together = [Client(port, "endless/m") for _ in range(clients)]
+        for client in together:
+            client.send()
+        for client in together:
+            client.first()
+        time.sleep(0.05)  # what came with the first token is over
         start = time.perf_counter()
-        client.close()
-        assert upstream.left.wait(10), "it was not left"
-        took.append(1e3 * (upstream.left_at - start))
+        for client in together:
+            client.close()
+        took.append(max(1e3 * (upstream.left.get(timeout=10) - start) for _ in together))
     median, longest = statistics.median(took), max(took)
-    say(f"left after: median {median:.1f} ms, longest {longest:.1f} ms of {LEAVES}")
+    who = "one" if clients == 1 else f"the last of {clients} at once"
+    say(f"left by {who} after: median {median:.1f} ms, longest {longest:.1f} ms of {rounds}")
 
 
 def main() -> None:
@@ -183,7 +201,8 @@ def main() -> None:
         assert found is not None
         with gateway(source=int(found[1]), endless=watching.port) as port:
             difference(Client(int(found[1]), "m"), Client(port, "source/m"), rounds)
-            leaving(port, watching)
+            leaving(port, watching, 1, LEAVES)
+            leaving(port, watching, BURST, BURSTS)
     finally:
         source.terminate()
         source.wait(10)

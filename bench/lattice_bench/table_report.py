@@ -17,8 +17,8 @@ from .verdicts import Finding
 HEAD = ("row", "what", "to reach", "found", "95 % interval", "n", "verdict")
 NOTE = (
     "Found: the median of the ratios (or differences) of rounds that were played in turn, with its "
-    "bootstrap 95 % interval; of tails, the ratio over all rounds together. A value is that of the worst "
-    "round, a share that of all."
+    "bootstrap 95 % interval; of tails, the ratio over all rounds together. A value is that of the "
+    "worst round, a share that of all."
 )
 TOO_FEW = "a trial with few and short rounds: its figures mean nothing"
 
