@@ -114,7 +114,10 @@ def build_app(events: Counter[str]) -> QuartTrio:
 
 
 class RefusingEarly:
-    """Answers POST /refused at once, without a look at the body, as a wrapper may."""
+    """Answers POST /refused at once, without a look at the body, as a wrapper may.
+
+    The answer to GET /head-only ends behind its head.
+    """
 
     def __init__(self, app: QuartTrio) -> None:
         self._app = app
@@ -125,6 +128,8 @@ class RefusingEarly:
             start: Message = {"type": "http.response.start", "status": 413}
             await send(start | {"headers": [(b"content-length", b"0")]})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+        elif scope["type"] == "http" and scope["path"] == "/head-only":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
         else:
             await self._app(scope, receive, send)  # type: ignore[arg-type]
 

@@ -355,6 +355,23 @@ async def test_plain_hypercorn_hangs_for_good_on_an_early_answer() -> None:
     assert ended.returncode == 17, ended.stderr.decode()
 
 
+async def test_a_head_leaves_with_what_follows_in_one_segment() -> None:
+    async with ours() as target, target.connect() as client:
+        await client.send_all(get("/silent"))
+        with trio.fail_after(2):
+            segment = await client.receive_some(65536)
+
+    assert segment.startswith(b"HTTP/1.1 200")
+    assert b": open" in segment
+
+
+async def test_a_head_with_nothing_behind_it_is_sent_before_the_connection_is_closed() -> None:
+    async with ours() as target, target.connect() as client:
+        await client.send_all(get("/head-only"))
+
+        assert (await read_until(client, b"never")).startswith(b"HTTP/1.1 200")
+
+
 async def test_five_pipelined_requests_get_five_answers() -> None:
     async with ours() as target, target.connect() as client:
         await client.send_all(get("/hello") * 5)

@@ -59,6 +59,7 @@ class Connection:
         self._closing = False
         self._reading: trio.CancelScope | None = None
         self._send_lock = trio.Lock()
+        self._head = b""  # of an answer: it leaves with the first bytes of the body, in one segment
 
     def __repr__(self) -> str:
         state = "closing" if self._closing else "idle" if self.idle else "busy"
@@ -174,19 +175,24 @@ class Connection:
                 self._reading.deadline = math.inf
         elif isinstance(event, Closed):
             # No checkpoint: this often runs in a request that is already cancelled.
+            if self._head:
+                self._write_at_once(self._head)
             self._close_soon()
             await self.protocol.handle(event)
 
     async def _write(self, data: bytes) -> None:
+        if isinstance(self.protocol, GuardedH11) and self.protocol.heading:
+            self._head = data
+            return
+        if self._head:
+            data, self._head = self._head + data, b""
         if self._closing or not data:  # the end of a body of known length has no bytes
             await trio.lowlevel.checkpoint()
             return
         if not self._send_lock.locked():
             data = self._write_at_once(data)
             if not data:  # nearly always: buffers have room, and nobody had to be asked to wait
-                # Behind a head comes a piece of body at once, and then the others have their turn.
-                if not (isinstance(self.protocol, GuardedH11) and self.protocol.heading):
-                    await trio.lowlevel.cancel_shielded_checkpoint()
+                await trio.lowlevel.cancel_shielded_checkpoint()
                 return
         # Shielded, because a frame is sent whole or not at all, also when its request is
         # cancelled. The deadline is set once it is our turn: others' waits are not our client's.
@@ -232,7 +238,7 @@ class Connection:
             suppress(trio.BrokenResourceError, trio.ClosedResourceError),
         ):
             while await self.stream.receive_some(READ_BYTES):
-                pass
+                self._write_at_once(self._head)
 
 
 def _is_socket_trouble(error: BaseException) -> bool:

@@ -47,7 +47,7 @@ class GuardedH11(H11Protocol):
     app: AppWrapper
     limits: Limits
     paused = False
-    heading = False  # what is being written is a head
+    heading = False  # what is being written is the head of an answer; more follows at once
     _ahead = 0  # bytes read while paused
 
     def guard(self, limits: Limits) -> None:
@@ -73,7 +73,10 @@ class GuardedH11(H11Protocol):
 
     async def stream_send(self, event: StreamEvent) -> None:
         self.heading = isinstance(event, Response)
-        await super().stream_send(event)
+        try:
+            await super().stream_send(event)
+        finally:
+            self.heading = False
 
     async def resume(self) -> None:
         """Parse what arrived behind the request that has now been answered."""
