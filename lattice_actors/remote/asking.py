@@ -9,15 +9,16 @@ import msgspec
 from lattice_actors.errors import BadRequest
 from lattice_actors.generation import Chat, Embed, Grammar, Job, Text, ToolUse
 
+from .choosing import choosing_of
 from .embedding_wire import EMBEDDINGS_PATH, body_of
 
 CHAT_PATH = "/v1/chat/completions"
 TEXT_PATH = "/v1/completions"
 
-# Servers that take vLLM's `guided_*` fields. Others have no way to say such a grammar.
+# Servers that take a regular expression or a grammar; for a choice there are other ways
+# (`choosing.py`). llama.cpp would take both, but dies of some, and answers without those of others.
 GUIDED_KINDS = frozenset({"vllm", "lattice"})
 ENDINGS = ("add_generation_prompt", "continue_final_message")
-_GUIDED = {"regex": "guided_regex", "choice": "guided_choice", "grammar": "guided_grammar"}
 
 
 def request_of(job: Job, model: str, kind: str) -> tuple[str, bytes]:
@@ -57,7 +58,12 @@ def request_of(job: Job, model: str, kind: str) -> tuple[str, bytes]:
     body |= _sampling(job)
     if job.stop:
         body["stop"] = job.stop
-    if job.grammar is not None:
+    if (choosing := choosing_of(job, kind)) is not None:
+        body["max_tokens"] = choosing.max_tokens(job.max_tokens)
+        body |= choosing.fields
+        if choosing.form == "schema":
+            body.pop("stop", None)  # it is about the text inside
+    elif job.grammar is not None:
         body |= _grammar(job.grammar, kind)
     body |= {"stream": True, "stream_options": {"include_usage": True}}
     return path, msgspec.json.encode(body)
@@ -100,12 +106,16 @@ def _grammar(grammar: Grammar, kind: str) -> dict[str, Any]:
             return {"response_format": {"type": "json_object"}}
         schema = {"name": "answer", "schema": msgspec.Raw(text.encode()), "strict": True}
         return {"response_format": {"type": "json_schema", "json_schema": schema}}
+    if grammar.kind == "choice":
+        return {"guided_choice": msgspec.Raw(text.encode())} if kind == "lattice" else {}
     if kind not in GUIDED_KINDS:
         raise BadRequest(
             f"{grammar.param} is not understood by the server that would answer; "
-            "use response_format, or a model of this machine",
+            "use response_format or guided_choice, or a model of this machine",
             code="unsupported_parameter",
             param=grammar.param,
         )
-    value = msgspec.Raw(text.encode()) if grammar.kind == "choice" else text
-    return {_GUIDED[grammar.kind]: value}
+    said: dict[str, Any] = {f"guided_{grammar.kind}": text}
+    if kind == "vllm":  # since 0.12 it knows this name only, and leaves the other unread
+        said["structured_outputs"] = {grammar.kind: text}
+    return said

@@ -30,6 +30,7 @@ class Blame(enum.Enum):
     BUSY = "busy"  # nobody's: less at once
     SERVER = "server"  # the upstream's
     SETTINGS = "settings"  # ours: a wrong key, a model that has gone
+    UNABLE = "unable"  # nobody's: it works, but it cannot do this
 
 
 @attrs.frozen
@@ -72,6 +73,12 @@ class WireFault(Exception):
 def garbage(upstream: str, what: str) -> WireFault:
     """Return what is raised for something that is no answer: *what* completes the sentence."""
     return WireFault(server_fault(upstream, what[:200], "upstream_bad_answer"))
+
+
+def unable(upstream: str, what: str) -> WireFault:
+    """Return what is raised for an answer that is none to what was asked: *what* as above."""
+    said = f"upstream {upstream} {what}"
+    return WireFault(Fault(Blame.UNABLE, said, "upstream_bad_answer"))
 
 
 def cut_off(upstream: str) -> WireFault:

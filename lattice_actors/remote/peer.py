@@ -21,6 +21,8 @@ from lattice_actors.generation import Delta, Embed, Finish, Vectors
 
 from . import listing
 from .asking import request_of
+from .choice_reader import ChoiceReader
+from .choosing import Choosing, choosing_of
 from .connection import Connection, Reply
 from .embedding_wire import EmbeddingReader
 from .faults import Fault, garbage, of_status
@@ -119,7 +121,8 @@ class OpenAiPeer:
 
     async def ask(self, ticket: Ticket, kind: str) -> Asking:
         path, body = request_of(ticket.job, self._plan.name_of(ticket.model), kind)
-        return _OpenAiAsking(self._plan, self._connection, ticket, path, body)
+        choosing = choosing_of(ticket.job, kind)
+        return _OpenAiAsking(self._plan, self._connection, ticket, path, body, choosing)
 
 
 @attrs.frozen(eq=False)
@@ -129,6 +132,7 @@ class _OpenAiAsking:
     _ticket: Ticket
     _path: str
     _body: bytes
+    _choosing: Choosing | None
 
     def send(self) -> AbstractAsyncContextManager[Reply]:
         embeds = isinstance(self._ticket.job.prompt, Embed)
@@ -144,9 +148,10 @@ class _OpenAiAsking:
                 said = "sent a stream, where embeddings come at once"
                 raise garbage(name, said)
             return EmbeddingReader(name, prompt, prompt_tokens)
-        return AnswerReader(
+        answer = AnswerReader(
             name, streamed=streamed, prompt_tokens=prompt_tokens, secret=self._plan.api_key
         )
+        return answer if self._choosing is None else ChoiceReader(answer, self._choosing)
 
     def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> Fault:
         return of_status(self._plan.name, status, headers, body, secret=self._plan.api_key)

@@ -49,7 +49,8 @@ def after(
     pause_s = PAUSE_S
     if fault.blame is Blame.BUSY:
         pause_s = BUSY_PAUSE_S if fault.retry_after_s is None else fault.retry_after_s
-    here = fault.code not in _NOT_HERE and tries <= retries and now + pause_s < patience_until
+    useless = fault.code in _NOT_HERE or fault.blame is Blame.UNABLE
+    here = not useless and tries <= retries and now + pause_s < patience_until
     if here and budget.spend(now):
         return Again(pause_s)
     free = fault.code == "upstream_unreachable"

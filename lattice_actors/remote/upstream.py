@@ -194,7 +194,7 @@ class UpstreamActor:
             self._failed += 1
             log.info("upstream", name=self._plan.name, fault=fault.code, said=fault.message)
         match fault.blame if fault is not None else Blame.CALLER:
-            case Blame.CALLER:  # an answer, or a refusal that was right: it works
+            case Blame.CALLER | Blame.UNABLE:  # an answer, or a refusal that was right: it works
                 changed |= health.succeeded(now)
             case Blame.BUSY:
                 changed |= self._limit.overloaded(len(self._running))

@@ -315,6 +315,39 @@ async def test_a_grammar_the_server_does_not_know_is_refused_before_it_is_asked(
         assert server.asked == []
 
 
+async def test_a_choice_comes_bare_from_a_server_that_takes_schemas() -> None:
+    job = Job(Chat(()), 9, grammar=Grammar("choice", '["yes", "no"]', "guided_choice"))
+    async with (
+        fault_server(always=answering(['{"cho', 'ice": "n', 'o"}'])) as server,
+        open_remote(plan("gpu", server.url)) as remote,
+    ):
+        pieces, finish = await remote.ask("gpu/m", job=job)
+
+        assert pieces == [Delta("no", 3)]
+        assert (finish.reason, finish.usage.completion_tokens) == (FinishReason.STOP, 3)
+        assert server.asked[0].body["response_format"]["type"] == "json_schema"
+
+
+async def test_a_server_that_cannot_choose_is_told_from_one_that_has_failed() -> None:
+    """No second try there, and its health is what it was: it answers everything else."""
+    job = Job(Chat(()), 9, grammar=Grammar("choice", '["yes", "no"]', "guided_choice"))
+    closed_early = hanging(HEAD, chunk(piece("Well")))
+    async with (
+        fault_server(always=closed_early) as server,
+        open_remote(plan("gpu", server.url, eject_after=1)) as remote,
+    ):
+        with pytest.raises(UpstreamFailed, match="response_format") as failure:
+            await remote.ask("gpu/m", job=job)
+
+        assert (failure.value.code, failure.value.elsewhere) == ("upstream_bad_answer", True)
+        assert len(server.asked) == 1
+        with trio.fail_after(5):
+            await server.asked[0].closed.wait()
+        assert remote.view("gpu").failures == 0
+        server.always = answering()
+        assert await remote.text("gpu/m") == "abc"
+
+
 async def test_a_server_that_fails_again_and_again_is_left_alone_until_a_request_works() -> None:
     async with fault_server(always=replying(500, {})) as server:
         upstream = plan("gpu", server.url, retries=0, eject_after=3, eject_s=1)
