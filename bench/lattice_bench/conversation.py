@@ -23,6 +23,7 @@ CITY = {
     "properties": {"city": {"type": "string", "maxLength": 20}},
     "required": ["city"],
 }
+CHOICES = ("The capital is Rome.", "The capital is Paris.", 'They say "Lyon".')
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "city", "schema": CITY, "strict": True}}
 TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": CITY}}
 
@@ -54,6 +55,7 @@ class Conversation:
             "stream": self._stream,
             "stop": self._stop,
             "schema": self._schema,
+            "choice": self._choice,
             "tools": self._tools,
             "leaving": self._leaving,
         }
@@ -121,6 +123,15 @@ class Conversation:
             return "yes" if set(json.loads(text)) == {"city"} else "not kept to"
         except ValueError:
             return "not kept to"
+
+    def _choice(self) -> str:
+        response = self._post(guided_choice=CHOICES)
+        if response.status_code == 502 and "honour" in response.text:
+            return "not kept to, and said so"
+        check(response.status_code == 200, _refusal(response))
+        text = response.json()["choices"][0]["message"]["content"]
+        check(text in CHOICES, f"wrote {text!r}")
+        return "yes"
 
     def _tools(self) -> str:
         forced = {"type": "function", "function": {"name": "get_weather"}}

@@ -177,7 +177,7 @@ def choosing_of(job: Job, kind: str) -> Choosing | None:
     if tools and job.tool_use.choice == "required":
         return None  # it is about the text of an answer, and this one has none
     choosing = Choosing(
-        tuple(msgspec.json.decode(grammar.text, type=list[str])),
+        tuple(dict.fromkeys(msgspec.json.decode(grammar.text, type=list[str]))),  # as enum wants
         _FORMS.get(kind, "schema"),
         tuple(job.stop),
     )

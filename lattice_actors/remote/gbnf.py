@@ -13,8 +13,8 @@ def one_of(texts: Iterable[str]) -> str:
     r"""Return the grammar of exactly these *texts*, none of which may have a ``\0``.
 
     What several begin with stands there once: llama.cpp looks through its whole vocabulary for
-    each alternative it is in. A thousand that begin alike are 24 s a token as a plain list, and
-    3 s so (llama-cpp-python 0.3.36, two cores).
+    each alternative that is left. With a thousand that begin alike an answer of 14 tokens took
+    24 s as a plain list, and takes 0.7 s so (llama-cpp-python 0.3.36, two cores).
     """
     ordered = sorted(set(texts))
     rules: list[str] = []

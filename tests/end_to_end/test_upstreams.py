@@ -165,6 +165,7 @@ def test_the_conversation_that_other_servers_are_checked_with(client: httpx2.Cli
         "stream": "yes",
         "stop": "FAILED: it went on",  # it is an echo
         "schema": "not kept to",
+        "choice": "FAILED: wrote 'What is the capital of France? Answer in one sentence.'",
         "tools": "text",
         "leaving": "yes",
     }
@@ -351,7 +352,16 @@ def test_mlx_lms_own_server_is_an_upstream(
                 model="tiny", messages=HELLO, max_tokens=12, temperature=0, stream=True
             )
             text = "".join(c.choices[0].delta.content or "" for c in stream if c.choices)
+            with pytest.raises(openai.InternalServerError, match="does not honour") as wrong:
+                sdk.chat.completions.create(
+                    model="tiny",
+                    messages=HELLO,
+                    max_tokens=12,
+                    temperature=0,
+                    extra_body={"guided_choice": ["yes", "no"]},
+                )
 
+        assert wrong.value.code == "upstream_bad_answer"  # it reads no schema, and does not say so
         assert whole.choices[0].message.content == text != ""
         assert whole.usage is not None
         assert whole.usage.completion_tokens <= 12

@@ -84,7 +84,7 @@ def refused(choosing: Choosing, *parts: bytes) -> None:
 
 @pytest.mark.parametrize("kind", ["openai", "lmstudio"])
 def test_a_schema_asks_for_it_and_counts_what_is_around_the_text(kind: str) -> None:
-    body = asked(job("yes", "no", max_tokens=1, stop=("o",)), kind)
+    body = asked(job("yes", "no", "yes", max_tokens=1, stop=("o",)), kind)
 
     schema = body["response_format"]["json_schema"]["schema"]
     assert schema["type"] == "object"  # OpenAI takes no other

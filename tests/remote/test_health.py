@@ -167,5 +167,6 @@ def test_nothing_is_tried_again_that_must_not(
         assert tries <= retries
         assert what.pause_s < patience_s
         assert what.pause_s >= (fault.retry_after_s or 0) or fault.blame is not Blame.BUSY
+        assert fault.blame is not Blame.UNABLE  # it would be as unable the next time
     else:
         assert what.elsewhere or begun or fault.blame is Blame.CALLER
