@@ -130,7 +130,7 @@ class Conversation:
             return "not kept to, and said so"
         check(response.status_code == 200, _refusal(response))
         text = response.json()["choices"][0]["message"]["content"]
-        check(text in CHOICES, f"wrote {text!r}")
+        check(text in CHOICES, "wrote none of them")
         return "yes"
 
     def _tools(self) -> str:

@@ -165,7 +165,7 @@ def test_the_conversation_that_other_servers_are_checked_with(client: httpx2.Cli
         "stream": "yes",
         "stop": "FAILED: it went on",  # it is an echo
         "schema": "not kept to",
-        "choice": "FAILED: wrote 'What is the capital of France? Answer in one sentence.'",
+        "choice": "FAILED: wrote none of them",  # a lattice-trio is believed
         "tools": "text",
         "leaving": "yes",
     }
