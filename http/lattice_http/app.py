@@ -28,6 +28,7 @@ from .errors import ErrorAnswer, error_object, error_response, http_error
 from .gateway import Gateway
 from .health import health_routes
 from .live import EnteredFirst
+from .llms import llms_routes
 from .metrics import metrics_routes
 from .openai.routes import openai_routes
 from .openapi.routes import openapi_routes
@@ -60,6 +61,7 @@ def make_app(gateway: Gateway, policy: SecurityPolicy, more: Sequence[Blueprint]
     app.register_blueprint(health_routes(gateway))
     app.register_blueprint(metrics_routes(gateway))
     app.register_blueprint(openapi_routes())
+    app.register_blueprint(llms_routes())
     for routes in more:
         app.register_blueprint(routes)
 

@@ -24,7 +24,7 @@ def health_routes(gateway: Gateway) -> Blueprint:
 
     @routes.get("/")
     async def root() -> Response:
-        see = ["/v1/models", "/v1/chat/completions", "/v1/plan", "/healthz"]
+        see = ["/llms.txt", "/v1/models", "/v1/chat/completions", "/v1/plan", "/healthz"]
         return json_response({"name": "lattice-trio", "see": see})
 
     @routes.get("/livez")

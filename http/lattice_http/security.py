@@ -46,7 +46,7 @@ class SecurityPolicy:
     cors_origins: tuple[str, ...] = ()  # "*": every page
     # GET and HEAD of these need no key. The app tells less where `authenticated` is false.
     open_paths: frozenset[str] = frozenset(
-        {"/livez", "/healthz", "/readyz", "/", "/favicon.ico", "/openapi.json"}
+        {"/livez", "/healthz", "/readyz", "/", "/favicon.ico", "/openapi.json", "/llms.txt"}
     )
     open_prefixes: tuple[str, ...] = attrs.field(default=("/dashboard",), converter=_prefixes)
     # These stay closed all the same.

@@ -80,7 +80,7 @@ def test_the_wheel_has_every_file_of_the_packages_and_nothing_else(built: Built)
         for package, folder in PACKAGES.items()
         for file in folder.rglob("*")
         if file.is_file() and "__pycache__" not in file.parts and file.suffix != ".md"
-    }
+    } | {"lattice_http/llms.txt"}  # from the top of the checkout
 
     files = {name for name in content(built.wheel) if ".dist-info/" not in name}
 
@@ -240,6 +240,8 @@ def test_the_installed_program_answers_and_stops(
     answer = served.chat(model="tiny").json()
     assert answer["choices"][0]["message"]["content"] == "echo: hello"
     assert "<html" in served.client.get(served.url + "/dashboard/").text
+    for_agents = served.client.get(served.url + "/llms.txt").content
+    assert for_agents == (ROOT / "llms.txt").read_bytes()
     models = json.loads(run(program, "models", "--base-url", served.url, "--json"))
     assert [(one["id"], one["state"]) for one in models["models"]] == [("lab/Tiny", "ready")]
     assert served.stop() == 0

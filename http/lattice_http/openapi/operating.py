@@ -288,4 +288,15 @@ OPERATIONS = (
         needs_key=False,
         answers={200: Answer("OpenAPI 3.1.", {"type": "object"})},
     ),
+    Operation(
+        method="get",
+        path="/llms.txt",
+        name="llms",
+        area="Health",
+        title="How to use this server, for agents",
+        text="One page of Markdown: names of models, routes, headers, errors, limits, with "
+        "examples. It tells of the program, not of the machine, and needs no key.",
+        needs_key=False,
+        answers={200: Answer("The page.", TEXT, "# lattice-trio\n\n> ...\n", media="text/plain")},
+    ),
 )
