@@ -11,7 +11,8 @@ import { SseParser } from "/dashboard/sse.js";
 import { inPlace } from "/dashboard/steady.js";
 import { MOST_SWARMS, withPieces, withTails } from "/dashboard/texts.js";
 import { pieces, span } from "/dashboard/timeline.js";
-import { viewOf } from "/dashboard/view.js";
+import { requestsOf, viewOf } from "/dashboard/view.js";
+import { seenOf, waysOf } from "/dashboard/ways.js";
 
 function same(found, wanted) {
   const [a, b] = [JSON.stringify(found), JSON.stringify(wanted)];
@@ -22,6 +23,21 @@ const FORM = {
   kind: "one", model: " auto ", models: "", strategy: "best-of-n", judge: "", prompt: "hello",
   system: "", maxTokens: "32", temperature: "", klass: "normal",
 };
+
+/** The events of a swarm as they come, and at its end. */
+const heard = (asked, events, ended = {}) => ({
+  ...events.reduce(
+    (before, [name, body]) => taken(before, { event: name, data: JSON.stringify(body) }, 5),
+    { ...NOTHING_YET, kind: "swarm", requestId: "r", ...asked },
+  ),
+  ...ended,
+});
+
+/** What State tells of answers within the swarm that was asked for as "r". */
+const told = (answers) => requestsOf(Object.fromEntries(answers.map(({ branch, ...one }, number) => [
+  `r~${number + 1}`,
+  { swarm: { request_id: "r", session: "s", ...(branch === undefined ? {} : { branch }) }, phase: "ended", tokens: 0, ...one },
+])));
 
 export const cases = {
   "the examples of RFC 7396 come out as it says"() {
@@ -181,6 +197,77 @@ export const cases = {
     same([answer.verdict.winner, answer.verdict.votes, answer.text, answer.usage.completion_tokens],
       [0, { 0: 1 }, "hello", 2]);
     same(taken(NOTHING_YET, event("error", { error: "all failed" }), 1).error.message, "all failed");
+  },
+
+  "each branch says as what it was asked, who answers, why, and how it ended"() {
+    const row = (branch, agent_id, more) => ["branch_done", { branch, agent_id, model: agent_id, backend: "mlx", latency_ms: 70, ...more }];
+    const answer = heard({ named: ["role:coder", "b", "x", "auto"] }, [
+      ["session", { session: "s", strategy: "best-of-n" }],
+      row(0, "role:coder", { model: "a", ok: true, text: "1", finish_reason: "stop" }),
+      row(1, "b", { ok: true, text: "2", finish_reason: "length" }),
+      row(2, "x", { ok: false, backend: "", error_kind: "model_not_resolved", error: "no model matches" }),
+      row(3, "c", { ok: false, error_kind: "cancelled", error: "the outcome was clear without it" }),
+      ["verdict", { winner_branch: 0, rationale: "preferred", judge: "j", votes: [] }],
+    ], { endedMs: 9 });
+    const seen = seenOf(null, "r", told([
+      { branch: 0, spec: "role:coder", model: "a", backend: "mlx", resolution: "alias", arrived_ms: 100, granted_ms: 140, load_ms: 30, first_ms: 150, ended_ms: 190, tokens: 8, outcome: "ok" },
+      { spec: "role:reasoner", model: "j", backend: "mlx", arrived_ms: 200, granted_ms: 210, first_ms: 230, ended_ms: 240, tokens: 1, outcome: "ok" },
+      { spec: "role:reasoner", model: "j", backend: "mlx", arrived_ms: 205, granted_ms: 220, first_ms: 232, ended_ms: 260, tokens: 1, outcome: "ok" },
+    ]));
+    const ways = waysOf(answer, seen);
+    same(ways.map(({ title, asked, model, how, end, why }) => [title, asked, model, how, end, why]), [
+      ["Branch 1", "role:coder", "a", "alias", "won", ""],
+      ["Branch 2", "b", "b", "by its own name", "lost", "cut at its most tokens"],
+      ["Branch 3", "x", null, null, "failed", "model_not_resolved: no model matches"],
+      ["Branch 4", "auto", "c", "one that it stands for", "cut", "the outcome was clear without it"],
+      ["Judge", "role:reasoner", "j", "the best match now", "decided", ""],
+    ]);
+    same(ways.map(({ waitMs, loadMs, firstMs, totalMs, tokens }) => [waitMs, loadMs, firstMs, totalMs, tokens]), [
+      [40, 30, 50, 90, 8], [null, null, null, 70, null], [null, null, null, 70, null],
+      [null, null, null, 70, null], [10, null, 30, 60, 2],
+    ]);
+    same(ways.at(-1).stage, "asked 2 times");
+  },
+
+  "a branch that is not over says where it is, and one that nobody ended was cut"() {
+    const seen = seenOf(null, "r", told([
+      { branch: 0, spec: "a", model: "a", phase: "queue", arrived_ms: 100, predicted_wait_ms: 900 },
+      { branch: 1, spec: "b", model: "b", phase: "load", arrived_ms: 100 },
+      { branch: 2, spec: "c", model: "c", phase: "decode", arrived_ms: 100, granted_ms: 100, first_ms: 120 },
+      { branch: 3, spec: "d", model: "d", arrived_ms: 100, ended_ms: 300, outcome: "queue_timeout", error: { code: "queue_timeout", message: "too long" } },
+      { branch: 4, spec: "e", model: "e", arrived_ms: 100, ended_ms: 300, outcome: "stopped" },
+      { spec: "j", model: "j", phase: "prefill", arrived_ms: 300, granted_ms: 300 },
+    ]));
+    const going = heard({ named: ["a"] }, [["session", { session: "s", strategy: "best-of-n" }]]);
+    const ways = waysOf(going, seen);
+    same(ways.map(({ end, why, going }) => [end, why, going]), [
+      ["waiting", "", true], ["loading", "", true], ["answering", "", true],
+      ["failed", "queue_timeout: too long", false], ["cut", "the swarm ended before it", false],
+      ["reading", "", true],
+    ]);
+    same([ways[0].predictedMs, ways[0].sinceMs, ways[2].firstMs], [900, 100, 20]);
+    same(waysOf({ ...going, state: "stopped", endedMs: 9 }, seen)[4].why, "stopped by you");
+  },
+
+  "a judge that was not asked, or gave no vote, says so"() {
+    const events = (verdict) => [["session", { session: "s", strategy: "best-of-n" }], ["verdict", { winner_branch: 0, judge: null, ...verdict }]];
+    const nobody = seenOf(null, "r", []);
+    const same_answers = heard({ judge: "role:fast" }, events({ rationale: "all 2 answers are the same" }), { endedMs: 9 });
+    same(waysOf(same_answers, nobody).map(({ title, model, end, why }) => [title, model, end, why]),
+      [["Judge", null, "not asked", "all 2 answers are the same"]]);
+    same(waysOf({ ...same_answers, strategy: "longest" }, nobody), []);
+    const asked = told([{ spec: "j", model: "j", arrived_ms: 1, granted_ms: 1, ended_ms: 2, outcome: "ok" }]);
+    const [judge] = waysOf(heard({}, events({ rationale: "the longest answer, as j named none" })), seenOf(null, "r", asked));
+    same([judge.end, judge.why], ["failed", "the longest answer, as j named none"]);
+  },
+
+  "what was seen of a swarm stays, and a new question begins anew"() {
+    const first = told([{ branch: 0, spec: "a", model: "a", arrived_ms: 1, ended_ms: 2, outcome: "ok" }]);
+    const seen = seenOf(null, "r", first);
+    if (seenOf(seen, "r", []) !== seen) throw new Error("nothing was new");
+    const later = seenOf(seen, "r", requestsOf({ other: { arrived_ms: 5 } }));
+    same(Object.keys(later.answers), ["r~1"]);
+    same(seenOf(seen, "q", first).answers, {});
   },
 
   "presets are read as they are written"() {

@@ -38,6 +38,7 @@ def serve() -> Iterator[Callable[..., Served]]:
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("models")
     write_echo_model(root / "quick")
+    write_echo_model(root / "lab-coder")
     write_echo_model(root / "slow", step_ms=40)
     write_echo_model(root / "failing", load_error={"text": "no memory left", "permanent": True})
     return root
@@ -207,6 +208,77 @@ def test_the_playground_says_why_there_is_no_answer(shown: Watched) -> None:
     page.get_by_role("button", name="Ask").click()
 
     expect(page.locator("#answer").get_by_role("alert")).to_contain_text("no memory left")
+
+
+def way(page: Page, title: str) -> Locator:
+    """The line of a branch, or of the judge, in the route of a swarm."""
+    return page.get_by_role("listitem", name=title, exact=True)
+
+
+def test_the_route_of_a_swarm_tells_of_each_branch_and_of_the_judge(
+    server: Served, shown: Watched
+) -> None:
+    page = shown.page
+    page.get_by_role("link", name="Playground", exact=True).click()
+    page.get_by_text("Swarm", exact=True).click()
+    page.get_by_label("Strategy").select_option("debate")
+    page.get_by_label("Models, with commas").fill("qui*, slow, failing, nobody")
+    page.get_by_role("combobox", name="Judge").fill("qui*")
+    page.get_by_text("Settings").click()
+    page.get_by_label("Most tokens").fill("25")
+    page.get_by_label("Prompt").fill("over the sea")
+    page.keyboard.press("Control+Enter")
+
+    expect(way(page, "Branch 2").locator(".state")).to_have_text("answering")
+    expect(fact(way(page, "Branch 2"), "First token")).to_have_text(re.compile(r"\d m?s"))
+    expect(page.locator("#answer .panel-aside")).to_have_text("done")
+    first = way(page, "Branch 1")
+    expect(first.locator("b")).to_have_text("quick")
+    expect(first).to_contain_text("asked as qui*")
+    expect(first).to_contain_text("the best match now")
+    expect(first).to_contain_text("on mlx")
+    expect(first.locator(".state")).to_have_text("answered")
+    expect(way(page, "Branch 2")).to_contain_text("by its own name")
+    for name in ("Wait", "First token", "Total"):
+        expect(fact(first, name)).to_have_text(re.compile(r"\d m?s"))
+    expect(fact(first, "Tokens")).to_have_text("25")
+    expect(way(page, "Branch 3").locator(".way-end")).to_contain_text("no memory left")
+    expect(way(page, "Branch 4").locator("b")).to_have_text("no model")
+    expect(way(page, "Branch 4").locator(".way-end")).to_contain_text("model_not_resolved")
+    expect(way(page, "Branch 5")).to_contain_text("round 2")
+    judge = way(page, "Judge")
+    expect(judge).to_contain_text("asked as qui*")
+    expect(judge.locator(".state")).to_have_text("wrote")
+    expect(fact(judge, "Tokens")).to_have_text("25")
+    expect(page.locator("#route .headers")).to_contain_text("swarm_")
+
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.get_by_label("Strategy").select_option("first-success")
+    page.get_by_label("Models, with commas").fill("auto")
+    page.get_by_role("button", name="Ask").click()
+    expect(page.locator("#answer .panel-aside")).to_have_text("done")
+    expect(page.locator(".way.won")).to_have_count(1)
+    slow = page.locator(".way").filter(has=page.locator("b", has_text="slow"))
+    expect(slow).to_contain_text("asked as auto")
+    expect(slow.locator(".state")).to_have_text("cut")
+    expect(slow).to_contain_text("the outcome was clear without it")
+    expect(way(page, "Judge")).to_have_count(0)
+    fits_across(page)
+
+
+def test_a_swarm_that_is_named_in_a_chat_tells_of_its_branches(shown: Watched) -> None:
+    shown.forgiven = ("the server responded with a status of 400",)  # there is no plan for it
+    page = shown.page
+    page.get_by_role("link", name="Playground", exact=True).click()
+    page.get_by_label("Capability").fill("swarmCouncil")
+    page.get_by_label("Prompt").fill("over the sea")
+    expect(page.locator("#route")).to_contain_text("asks several models")
+    page.get_by_role("button", name="Ask").click()
+
+    expect(page.locator("#answer .text")).to_contain_text("over the sea")
+    expect(way(page, "Branch 1")).to_contain_text("model_not_resolved")
+    expect(way(page, "Branch 2")).to_contain_text("asked as role:coder")
+    expect(way(page, "Branch 2").locator(".state")).to_have_text("won")
 
 
 def test_a_swarm_argues_here_and_elsewhere_and_a_branch_is_stopped(

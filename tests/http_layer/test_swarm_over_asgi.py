@@ -11,6 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from lattice_actors.admission.verdicts import Limits
+from lattice_actors.engine.news import EngineRefusedLoad
 from tests.actors.house import LOAD_S
 from tests.http_layer.swarm_client import ROUTES, ask
 from tests.http_layer.test_answers_over_asgi import HELLO, PATIENT, Answered, open_client
@@ -316,3 +317,24 @@ async def test_each_answer_within_a_swarm_is_told_with_its_kind(
     assert len(shown) == len(kinds)
     assert {one["swarm"]["request_id"] for one in shown} == {session["request_id"]}
     assert all(one["tokens"] and one["first_ms"] >= one["granted_ms"] for one in shown)
+
+
+async def test_the_state_tells_as_what_each_answer_was_asked_and_why_who_answers(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_client() as client:
+        client.house.plan.load_faults["a"] = EngineRefusedLoad("truncated", permanent=True)
+        await client.chat(model="a,b")  # from now on it is known that a cannot answer
+        await ask(client, "/swarm/debate", models=["a,b", "c"], rounds=1, judge="c,a")
+        shown = (await client.house.lattice.metrics.look()).document["requests"].values()
+
+    told = [
+        (one["swarm"].get("branch"), one["spec"], one["model"], one.get("resolution"))
+        for one in shown
+        if "swarm" in one
+    ]
+    assert sorted(told, key=str) == [
+        (0, "a,b", "b", "fallback (requested 'a,b', 'a' unavailable)"),
+        (1, "c", "c", None),
+        (None, "c,a", "c", None),
+    ]

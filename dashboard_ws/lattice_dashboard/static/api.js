@@ -39,16 +39,18 @@ export async function askJson(path, options) {
 }
 
 async function errorOf(response) {
-  let error = null;
+  let body = null;
   try {
-    error = (await response.json()).error;
+    body = await response.json();
   } catch {
     // not JSON: a proxy in between, perhaps
   }
+  const error = body?.error;
   const told = typeof error === "string" ? { message: error } : error ?? {};
   const message = told.message ?? `The server answered ${response.status}.`;
   const retryAfter = Number(response.headers.get("Retry-After")) || null;
-  return new ApiError(response.status, message, told.code, told.param, retryAfter);
+  const failed = new ApiError(response.status, message, told.code, told.param, retryAfter);
+  return Object.assign(failed, { rows: body?.error_details?.agents ?? [] }); // of a swarm
 }
 
 const modelPath = (model) => model.split("/").map(encodeURIComponent).join("/");

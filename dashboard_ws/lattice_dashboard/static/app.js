@@ -41,6 +41,7 @@ const feed = new Feed(`${location.origin.replace(/^http/, "ws")}/dashboard/ws`, 
 });
 
 const NO_IDS = [];
+const NO_REQUESTS = [];
 const idsOf = once((models) => models.map((model) => model.id));
 
 function App() {
@@ -72,7 +73,8 @@ function App() {
     <${Header} tab=${tab} link=${link} hasKey=${Boolean(readKey())}
       onKey=${() => setAsked("asked")} onRetry=${() => feed.retry()} />
     ${tab === "playground"
-      ? html`<${Playground} ids=${ids} presets=${view?.preferences?.swarm_presets ?? {}} />`
+      ? html`<${Playground} ids=${ids} presets=${view?.preferences?.swarm_presets ?? {}}
+          requests=${view?.requests ?? NO_REQUESTS} />`
       : html`<${Overview} view=${view} link=${link} texts=${texts} history=${history}
           moment=${momentOf(state?.windows)} ids=${ids} />`}
     <${KeyDialog} wanted=${asked} onDone=${unlocked} onClose=${() => setAsked(null)} />

@@ -36,7 +36,7 @@ export function bodyOf(form) {
   if (form.kind === "one") {
     return { model: form.model.trim(), ...common, stream_options: { include_usage: true } };
   }
-  const models = form.models.split(",").map((one) => one.trim()).filter(Boolean);
+  const models = namedIn(form);
   const only = models.length === 1 && /^(preset:|\*$|all|auto$|loaded$|available$|configured$)/.test(models[0]);
   if (form.strategy === "pipeline") {
     return { steps: models.map((model) => ({ model })), ...common };
@@ -46,6 +46,9 @@ export function bodyOf(form) {
   if (form.judge.trim() && JUDGED.has(form.strategy)) body.judge = form.judge.trim();
   return body;
 }
+
+/** The names in the list of a swarm's models; pure. */
+const namedIn = (form) => form.models.split(",").map((one) => one.trim()).filter(Boolean);
 
 /** Where it goes; pure. */
 export function pathOf(form) {
@@ -57,17 +60,27 @@ export const NOTHING_YET = {
   state: "idle", // then "waiting", "answering", "done", "stopped", "failed"
   strategy: "", text: "", reasoning: "", comment: "", branches: [], verdict: null, error: null,
   headers: {}, usage: null, finish: null, startedMs: 0, firstMs: null, endedMs: null,
+  kind: "one", requestId: "", named: [], judge: "", // as it was asked
 };
 
 const HEADERS = [
   "X-Model-Routed-To", "X-Model-Resolution", "X-Lattice-Cache", "X-Lattice-Queue-Ms",
   "X-Lattice-Load-Ms", "X-Lattice-Ttft-Ms", "X-Lattice-Ignored-Params",
-  "X-Lattice-Clamped-Params", "x-request-id",
+  "X-Lattice-Clamped-Params", "X-Swarm-Session", "X-Swarm-Strategy", "x-request-id",
 ];
+
+/** An id of our own, so that State can be asked for what is not answered yet. */
+function newId() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16)); // randomUUID is not on plain HTTP
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
 
 /** Ask, and call `show` with each newer answer. Ends when the answer does; `signal` cancels. */
 export async function question(form, signal, show) {
-  let answer = { ...NOTHING_YET, state: "waiting", startedMs: performance.now() };
+  let answer = {
+    ...NOTHING_YET, state: "waiting", startedMs: performance.now(), requestId: newId(), kind: form.kind,
+  };
+  if (form.kind === "swarm") answer = { ...answer, named: namedIn(form), judge: form.judge.trim() };
   const change = (changes) => {
     answer = { ...answer, ...changes };
     show(answer);
@@ -75,7 +88,8 @@ export async function question(form, signal, show) {
   show(answer);
   try {
     const response = await ask(pathOf(form), {
-      method: "POST", body: bodyOf(form), signal, headers: { "X-Lattice-Priority": form.klass },
+      method: "POST", body: bodyOf(form), signal,
+      headers: { "X-Lattice-Priority": form.klass, "x-request-id": answer.requestId },
     });
     const headers = Object.fromEntries(
       HEADERS.map((name) => [name, response.headers.get(name)]).filter(([, value]) => value),
@@ -90,6 +104,8 @@ export async function question(form, signal, show) {
   } catch (error) {
     const stopped = error.name === "AbortError";
     const told = error instanceof ApiError ? error : new ApiError(0, "The connection was lost.");
+    // A swarm of which all fail is refused as a whole, and says of each why.
+    for (const row of told.rows ?? []) answer = withRow(answer, row);
     change({ state: stopped ? "stopped" : "failed", error: stopped ? null : told, endedMs: performance.now() });
   }
 }
@@ -130,8 +146,9 @@ function withChunk(answer, body, now) {
   }
   if (choice?.message?.content) next.text = choice.message.content;
   if (choice?.finish_reason) next.finish = choice.finish_reason;
-  if (body.swarm) next.verdict = verdictOf({ ...body.swarm, ...answer.verdict });
-  return next;
+  if (!body.swarm) return next;
+  next.verdict = verdictOf({ ...body.swarm, ...answer.verdict });
+  return (body.swarm.candidates ?? []).reduce(withRow, next); // of a chat that names a swarm
 }
 
 function changed(answer, number, changes) {
@@ -158,7 +175,16 @@ function withBranch(answer, body, now) {
 
 function withRow(answer, row) {
   return changed(answer, row.branch, (before) => ({
+    over: true,
+    asked: row.agent_id,
     model: row.model ?? before.model,
+    backend: row.backend,
+    stage: row.stage ?? before.stage,
+    ok: row.ok,
+    error: row.error,
+    errorKind: row.error_kind,
+    latencyMs: row.latency_ms,
+    finish: row.finish_reason,
     state: row.ok ? "done" : row.error_kind ?? "failed",
     text: row.text || before.text || (row.ok ? "" : row.error ?? ""),
   }));

@@ -24,7 +24,7 @@ from lattice_actors.metrics.news import (
     SwarmText,
     SwarmVerdict,
 )
-from lattice_actors.swarm.asks import Ensemble, Limits
+from lattice_actors.swarm.asks import Ensemble, Limits, Pipeline
 from lattice_actors.swarm.branch import total, usage_of
 from lattice_actors.swarm.events import (
     AnswerPiece,
@@ -224,6 +224,12 @@ class SwarmExchange:
         else:
             self.judge = ticket.model
             self._tell(SwarmJudgeAsked(self.id, ticket.model))
+        ask = self.asked.ask
+        if branch is not None:
+            spec, route = branch.agent_id, branch.route
+        else:
+            assert not isinstance(ask, Pipeline), "it has no judge"
+            spec, route = ask.judge, self.host.routes[ask.judge]  # who was resolved last of all
         kind = kind_of_answer(
             self.strategy,
             stage="" if branch is None else branch.stage,
@@ -231,8 +237,8 @@ class SwarmExchange:
             chat=self.asked.meta is not None,
         )
         return Telling(
-            spec=ticket.model if branch is None else branch.agent_id,
-            backend=self.host.backends[ticket.model],
+            spec=spec,
+            route=route,
             part=Part(self.request_id, self.id, None if branch is None else branch.number, kind),
         )
 

@@ -35,7 +35,7 @@ class SwarmHost:
     _template_options: JsonObject
     tickets: list[Ticket] = attrs.field(init=False, factory=list[Ticket])
     clamped: dict[str, None] = attrs.field(init=False, factory=dict[str, None])
-    backends: dict[str, str] = attrs.field(init=False, factory=dict[str, str])  # by model
+    routes: dict[str, Route] = attrs.field(init=False, factory=dict[str, Route])  # last, by spec
     _chosen: dict[str, Chosen] = attrs.field(init=False, factory=dict[str, Chosen])  # by model
 
     @property
@@ -67,7 +67,7 @@ class SwarmHost:
         )
         route, world = await self._gateway.lattice.route(ask)
         if isinstance(route, Route):
-            self.backends[route.model] = route.backend
+            self.routes[spec] = route
             self._chosen[route.model] = Chosen.of(world, route.model)
         return route
 

@@ -9,6 +9,7 @@ import attrs
 import trio
 
 from lattice_actors.admission.ticket import Ticket
+from lattice_actors.capability.question import Route
 from lattice_actors.metrics.news import Arrived, News, Over, Part, Resolved
 from lattice_actors.swarm.host import Admission
 from lattice_http.errors import error_object, family, telling
@@ -18,8 +19,8 @@ from lattice_http.errors import error_object, family, telling
 class Telling:
     """What there is to say of one answer before it begins."""
 
-    spec: str
-    backend: str
+    spec: str  # the name as sent
+    route: Route
     part: Part
 
 
@@ -51,7 +52,9 @@ class ToldAdmission:
         key = (f"{ticket.request_id}~{self._count}", now)
         self._tell(Arrived(key, ticket.key, about.spec, self._stream, part=about.part))
         klass = ticket.klass.value
-        self._tell(Resolved(key, now, ticket.model, about.backend, klass, None, (ticket,)))
+        route = about.route
+        told = Resolved(key, now, route.model, route.backend, klass, route.resolution, (ticket,))
+        self._tell(told)
         status: int | None = None
         outcome, message = "stopped", ""  # cancelled: nobody wants it any more
         try:

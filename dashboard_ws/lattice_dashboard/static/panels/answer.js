@@ -11,7 +11,7 @@ const WORDS = { waiting: "waiting", answering: "running", done: "done", stopped:
 
 export function Answer({ answer, swarm }) {
   const state = WORDS[answer.state];
-  const columns = answer.branches.length > 0;
+  const columns = answer.kind === "swarm" && answer.branches.length > 0;
   const apart = !columns || isWritten(answer);
   return html`
     <${Panel} id="answer" title="Answer" hint=${said(answer)} aside=${state && html`<${State} state=${state} />`}>
@@ -22,7 +22,7 @@ export function Answer({ answer, swarm }) {
         ${swarm ? "Every branch gets a column of its own." : "The answer streams in here, token by token."}<//>`}
       ${columns && html`
         <${Branches} branches=${answer.branches} texts=${{}} verdict=${answer.verdict} />
-        ${isJudged(answer.strategy) && html`<${Verdict} verdict=${answer.verdict} />`}`}
+        ${isJudged(answer.strategy) && !answer.error && html`<${Verdict} verdict=${answer.verdict} />`}`}
       ${answer.reasoning && html`<details class="thoughts"><summary>Reasoning</summary>${answer.reasoning}</details>`}
       ${answer.state !== "idle" && apart && html`
         <div class="text" aria-live="off" aria-busy=${answer.state === "answering"}>${answer.text}${

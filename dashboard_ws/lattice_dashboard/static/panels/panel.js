@@ -35,6 +35,7 @@ export function Bar({ share, label, tone = "" }) {
 }
 
 const TONES = {
+  won: "good", decided: "good", wrote: "good", answered: "good", answering: "good", reading: "busy", cut: "warn",
   ready: "good", up: "good", trial: "warn", down: "bad", unavailable: "bad", running: "good", ok: "good", live: "good", done: "good", finished: "good",
   loading: "busy", starting: "busy", wanted: "busy", restarting: "warn", draining: "warn",
   stopping: "warn", "backing off": "warn", quarantined: "bad", failed: "bad",

@@ -2,9 +2,11 @@
 
 import { NOTHING_YET, question } from "../asking.js";
 import { html, useCallback, useEffect, useState } from "../html.js";
+import { seenOf, waysOf } from "../ways.js";
 import { Answer } from "./answer.js";
 import { Form } from "./askform.js";
 import { Route } from "./route.js";
+import { Ways } from "./ways.js";
 
 const EMPTY = {
   kind: "one", model: "auto", models: "auto", strategy: "best-of-n", judge: "", prompt: "", system: "",
@@ -12,9 +14,9 @@ const EMPTY = {
 };
 
 // It goes on while somebody looks at the overview, where the same answer is a row or a swarm.
-const talk = { form: EMPTY, answer: NOTHING_YET, asking: null, draw: null };
+const talk = { form: EMPTY, answer: NOTHING_YET, asking: null, draw: null, seen: null };
 
-export function Playground({ ids, presets }) {
+export function Playground({ ids, presets, requests }) {
   const [form, setForm] = useState(talk.form);
   const [answer, setAnswer] = useState(talk.answer);
 
@@ -40,6 +42,8 @@ export function Playground({ ids, presets }) {
     await question(form, mine.signal, show);
   }, [form]);
   const stop = useCallback(() => talk.asking?.abort(), []);
+  talk.seen = seenOf(talk.seen, answer.requestId, requests);
+  const ways = waysOf(answer, talk.seen);
   const change = useCallback((changes) => setForm((before) => ({ ...before, ...changes })), []);
 
   return html`
@@ -48,7 +52,9 @@ export function Playground({ ids, presets }) {
       <${Form} form=${form} ids=${ids} presets=${presets} change=${change} send=${send} stop=${stop}
         busy=${answer.state === "waiting" || answer.state === "answering"} />
       <${Answer} answer=${answer} swarm=${form.kind === "swarm"} />
-      ${form.kind === "one" && html`<${Route} form=${form} answer=${answer} />`}
+      ${form.kind === "one"
+        ? html`<${Route} form=${form} answer=${answer} ways=${answer.kind === "one" ? ways : []} />`
+        : html`<${Ways} answer=${answer} ways=${answer.kind === "swarm" ? ways : []} />`}
     </main>
   `;
 }

@@ -6,12 +6,13 @@ import { duration, wait } from "../format.js";
 import { html, useEffect, useState } from "../html.js";
 import { sentence } from "./notices.js";
 import { Empty, Panel } from "./panel.js";
+import { Headers, WayList } from "./ways.js";
 
 const PAUSE_MS = 350; // after the last key
 
-export function Route({ form, answer }) {
+export function Route({ form, answer, ways }) {
   const [route, setRoute] = useState(null);
-  const [trouble, setTrouble] = useState("");
+  const [trouble, setTrouble] = useState(null);
   const { model, prompt, system, maxTokens, klass } = form;
 
   useEffect(() => {
@@ -21,11 +22,11 @@ export function Route({ form, answer }) {
       const { stream, stream_options, ...body } = bodyOf({ ...form, prompt: prompt || "hello" });
       try {
         setRoute(await plan(body, leaving.signal, { "X-Lattice-Priority": klass }));
-        setTrouble("");
+        setTrouble(null);
       } catch (error) {
         if (error.name === "AbortError") return;
         setRoute(null);
-        setTrouble(sentence(error));
+        setTrouble(error);
       }
     }, PAUSE_MS);
     return () => {
@@ -34,19 +35,17 @@ export function Route({ form, answer }) {
     };
   }, [model, prompt, system, maxTokens, klass, answer.state]);
 
-  const headers = Object.entries(answer.headers);
   return html`
     <${Panel} id="route" title="Route" hint="What would happen now; asking for it changes nothing.">
-      ${trouble
-        ? html`<div class="trouble">${trouble}</div>`
+      ${trouble?.code === "unsupported_model"
+        ? html`<p class="sub">It asks several models: each branch gets a line here.</p>`
+        : trouble
+        ? html`<div class="trouble">${sentence(trouble)}</div>`
         : route
           ? html`<${Plan} route=${route} />`
           : html`<${Empty} title="Finding a model …"> <//>`}
-      ${headers.length > 0 && html`
-        <h3 class="minor">What the last answer said</h3>
-        <dl class="headers">
-          ${headers.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}
-        </dl>`}
+      ${ways.length > 0 && html`<h3 class="minor">Branches</h3><${WayList} ways=${ways} />`}
+      <${Headers} headers=${answer.headers} />
     <//>
   `;
 }
