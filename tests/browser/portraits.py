@@ -183,11 +183,35 @@ def draw_playground(browser: Browser, server: Served) -> None:
         keep("playground", page)
 
 
+def draw_swarm_asked(browser: Browser, server: Served) -> None:
+    """The playground after a vote of two models and one that is not there."""
+    with watched(browser, 1280, "dark") as shown:
+        page = shown.page
+        page.set_viewport_size({"width": 1280, "height": 1000})
+        page.goto(server.url + "/dashboard/#playground")
+        page.get_by_text("Swarm", exact=True).click()
+        page.get_by_label("Models, with commas").fill("role:fast, smollm2*critic, qwen3")
+        page.get_by_role("combobox", name="Judge").fill(MODELS[2])
+        page.get_by_label("Prompt").fill("What is the capital of France, and what is it known for?")
+        page.get_by_text("Settings").click()
+        page.get_by_label("Temperature").fill("0.9")  # they are one model under three names
+        page.get_by_label("Most tokens").fill("70")
+        page.get_by_text("Settings").click()
+        page.get_by_role("button", name="Ask").click()
+        expect(page.locator("#answer .panel-aside")).to_have_text("done", timeout=SLOW_MS)
+        expect(page.locator("#route .way").last).to_contain_text("Judge")
+        page.wait_for_timeout(600)  # its times come with the next state
+        box = page.locator("#route").bounding_box()
+        assert box is not None
+        keep("playground-swarm", page, min(1000, box["y"] + box["height"] + 14))
+
+
 def main() -> None:
     IMAGES.mkdir(exist_ok=True)
     began = time.monotonic()
     with served() as server, open_browser() as browser:
         draw_playground(browser, server)
+        draw_swarm_asked(browser, server)
         draw_overviews(browser, server)
     sys.stderr.write(f"drawn in {time.monotonic() - began:.0f} s\n")
 

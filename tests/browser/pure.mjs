@@ -207,7 +207,7 @@ export const cases = {
       row(1, "b", { ok: true, text: "2", finish_reason: "length" }),
       row(2, "x", { ok: false, backend: "", error_kind: "model_not_resolved", error: "no model matches" }),
       row(3, "c", { ok: false, error_kind: "cancelled", error: "the outcome was clear without it" }),
-      ["verdict", { winner_branch: 0, rationale: "preferred", judge: "j", votes: [] }],
+      ["verdict", { winner_branch: 0, rationale: "preferred", judge: "j", votes: [{ branch: 1, share: 0.25 }] }],
     ], { endedMs: 9 });
     const seen = seenOf(null, "r", told([
       { branch: 0, spec: "role:coder", model: "a", backend: "mlx", resolution: "alias", arrived_ms: 100, granted_ms: 140, load_ms: 30, first_ms: 150, ended_ms: 190, tokens: 8, outcome: "ok" },
@@ -217,7 +217,7 @@ export const cases = {
     const ways = waysOf(answer, seen);
     same(ways.map(({ title, asked, model, how, end, why }) => [title, asked, model, how, end, why]), [
       ["Branch 1", "role:coder", "a", "alias", "won", ""],
-      ["Branch 2", "b", "b", "by its own name", "lost", "cut at its most tokens"],
+      ["Branch 2", "b", "b", "by its own name", "lost", "25 % of the vote; cut at its most tokens"],
       ["Branch 3", "x", null, null, "failed", "model_not_resolved: no model matches"],
       ["Branch 4", "auto", "c", "one that it stands for", "cut", "the outcome was clear without it"],
       ["Judge", "role:reasoner", "j", "the best match now", "decided", ""],

@@ -2,6 +2,7 @@
 // answers and why, where its time went, and how it ended. Pure.
 
 import { JUDGED } from "./asking.js";
+import { percent } from "./format.js";
 
 const TOKENS = /^(preset:.*|\*|all|auto|loaded|available|configured|all-loaded|all-available)$/i;
 
@@ -97,7 +98,11 @@ function endOf(number, row, request, answer) {
 }
 
 function wonOrLost(number, { finish }, { verdict, strategy }) {
-  const why = finish === "length" ? "cut at its most tokens" : "";
+  const share = verdict?.votes[number];
+  const why = [
+    share === undefined ? "" : `${percent(share)} of the vote`,
+    finish === "length" ? "cut at its most tokens" : "",
+  ].filter(Boolean).join("; ");
   if (!verdict) return { end: "answered", why };
   if (verdict.winner === number) return { end: "won", why };
   // In a debate everybody speaks again, and a judge that writes lets nobody win.

@@ -72,7 +72,7 @@ _MODEL = obj(
 _REQUEST = obj(
     key=TEXT,
     swarm=maybe(obj(request_id=TEXT, session=TEXT, branch=maybe(COUNT))),
-    spec=maybe(TEXT),
+    spec=maybe(said(TEXT, "As what it was asked; within a swarm, its own name there.")),
     stream=TRUTH,
     preview=maybe(said({"type": "object"}, "Only with `--capture-prompts`.")),
     arrived_ms=UNIX_MS,
@@ -194,12 +194,15 @@ STATE: Schema = obj(
             started_ms=UNIX_MS,
             ended_ms=maybe(UNIX_MS),
             outcome=maybe(TEXT),
+            judge=maybe(
+                obj(model=TEXT, state=one_of("judging", "writing", "ok", "failed", "cancelled"))
+            ),
             verdict=maybe({"type": "object"}),
             branches=mapping(
                 obj(
                     model=maybe(TEXT),
                     stage=maybe(TEXT),
-                    state=one_of("waiting", "running", "ok", "failed", "cancelled"),
+                    state=one_of(*("waiting", "thinking", "running", "ok", "failed", "cancelled")),
                     tokens=COUNT,
                     error=maybe(ANYTHING),
                 )

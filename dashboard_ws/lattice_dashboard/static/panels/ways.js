@@ -37,12 +37,12 @@ const Way = ({ way, now }) => html`
   <li class="way ${way.end === "won" ? "won" : ""}" aria-label=${way.title}>
     <div class="way-who">
       <span class="sub">${[way.title, way.stage].filter(Boolean).join(" · ")}</span>
-      <b class="clip" title=${way.model ?? ""}>${way.model ?? "no model"}</b>
+      <b class="clip" title=${way.model ?? ""}>${way.model ?? (way.asked === null ? NONE : "no model")}</b>
       ${way.backend && html`<span class="sub">on ${way.backend}</span>`}
     </div>
     <div class="way-how">
       ${way.asked !== null && html`<span class="sub">asked as</span> <code>${way.asked}</code>`}
-      ${way.how && html`<span class="sub">${way.how}</span>`}
+      ${way.how && html`<span class="sub line">${way.how}</span>`}
     </div>
     <dl class="facts">
       <div><dt>Wait</dt><dd>${waited(way, now)}</dd></div>
