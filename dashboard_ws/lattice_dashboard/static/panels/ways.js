@@ -37,22 +37,24 @@ const Way = ({ way, now }) => html`
   <li class="way ${way.end === "won" ? "won" : ""}" aria-label=${way.title}>
     <div class="way-who">
       <span class="sub">${[way.title, way.stage].filter(Boolean).join(" · ")}</span>
-      <b class="clip" title=${way.model ?? ""}>${way.model ?? (way.asked === null ? NONE : "no model")}</b>
+      ${!unasked(way) && html`<b class="clip" title=${way.model ?? ""}>${way.model ?? "no model"}</b>`}
       ${way.backend && html`<span class="sub">on ${way.backend}</span>`}
     </div>
     <div class="way-how">
       ${way.asked !== null && html`<span class="sub">asked as</span> <code>${way.asked}</code>`}
       ${way.how && html`<span class="sub line">${way.how}</span>`}
     </div>
-    <dl class="facts">
+    ${!unasked(way) && html`<dl class="facts">
       <div><dt>Wait</dt><dd>${waited(way, now)}</dd></div>
       <div><dt>First token</dt><dd>${duration(way.firstMs)}</dd></div>
       <div><dt>Total</dt><dd>${duration(way.totalMs ?? (way.going ? Math.max(0, (now || serverNow()) - way.sinceMs) : null))}</dd></div>
       <div><dt>Tokens</dt><dd>${count(way.tokens)}</dd></div>
-    </dl>
+    </dl>`}
     <div class="way-end"><${State} state=${way.end} />${more(way) && html`<span class="sub">${more(way)}</span>`}</div>
   </li>
 `;
+
+const unasked = ({ model, asked }) => model === null && asked === null;
 
 function waited({ waitMs, going, predictedMs }) {
   if (waitMs !== null) return duration(waitMs);
