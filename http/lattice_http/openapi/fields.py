@@ -50,6 +50,8 @@ RESPONSES_RAW: dict[str, Schema] = {
     "schema": {"type": ["object", "null"]},
     "parameters": {"type": ["object", "null"]},
     "tools": nullable({"type": "array", "items": ref("ResponsesTool"), "maxItems": 128}),
+    "NamespaceForm.tools": {"type": "array", "items": ref("ResponsesTool"), "maxItems": 128},
+    "NamedTool.tools": listing({"type": "object"}),
     "tool_choice": either(CHOICE_WORDS, ref("ResponsesNamedTool"), {"type": "null"}),
 }
 

@@ -4,8 +4,26 @@ from __future__ import annotations
 
 import msgspec
 
-from lattice_http.responses.bodies import NamedTool, ResponsesBody, Tool
-from lattice_http.responses.items import CallItem, MessageItem, ReasoningItem, ResultItem
+from lattice_http.responses.bodies import ResponsesBody
+from lattice_http.responses.choice import NamedTool
+from lattice_http.responses.items import (
+    CallItem,
+    CustomCallItem,
+    CustomResultItem,
+    FoundItem,
+    MessageItem,
+    MoreToolsItem,
+    ReasoningItem,
+    ResultItem,
+    SearchCallItem,
+)
+from lattice_http.responses.tool_forms import (
+    HOSTED,
+    CustomForm,
+    FunctionForm,
+    NamespaceForm,
+    SearchForm,
+)
 
 from .fields import RESPONSES_FIELDS, RESPONSES_RAW
 from .shapes import (
@@ -20,6 +38,7 @@ from .shapes import (
     either,
     listing,
     mapping,
+    maybe,
     nullable,
     obj,
     one_of,
@@ -32,7 +51,18 @@ _ITEMS: dict[str, type[msgspec.Struct]] = {
     "message": MessageItem,
     "function_call": CallItem,
     "function_call_output": ResultItem,
+    "custom_tool_call": CustomCallItem,
+    "custom_tool_call_output": CustomResultItem,
+    "tool_search_call": SearchCallItem,
+    "tool_search_output": FoundItem,
+    "additional_tools": MoreToolsItem,
     "reasoning": ReasoningItem,
+}
+_TOOLS: dict[str, type[msgspec.Struct]] = {
+    "function": FunctionForm,
+    "custom": CustomForm,
+    "namespace": NamespaceForm,
+    "tool_search": SearchForm,
 }
 _STATUS = one_of("in_progress", "completed", "incomplete")
 _PART = obj(type=const("output_text"), text=TEXT, annotations=listing({}), logprobs=listing({}))
@@ -51,7 +81,25 @@ _OUTPUT = either(
         status=_STATUS,
         call_id=TEXT,
         name=TEXT,
+        namespace=maybe(TEXT),
         arguments=said(TEXT, "JSON."),
+    ),
+    obj(
+        type=const("custom_tool_call"),
+        id=TEXT,
+        status=_STATUS,
+        call_id=TEXT,
+        name=TEXT,
+        namespace=maybe(TEXT),
+        input=TEXT,
+    ),
+    obj(
+        type=const("tool_search_call"),
+        id=TEXT,
+        status=_STATUS,
+        call_id=TEXT,
+        execution=const("client"),
+        arguments=mapping({}),
     ),
     obj(
         type=const("reasoning"),
@@ -108,18 +156,34 @@ ANSWERS: dict[str, Schema] = {
 }
 
 
+_HOSTED = obj(
+    "A tool that a server runs: left out, and listed as ignored.",
+    type=said(TEXT, f"{', '.join(sorted(HOSTED))}; some with a date behind."),
+)
+
+
+def _refs(structs: dict[str, type[msgspec.Struct]]) -> list[Schema]:
+    return [ref(f"Responses{struct.__name__}") for struct in structs.values()]
+
+
 def described() -> dict[str, Schema]:
     """Return the schemas of this area."""
     bodies = Described("Responses", RESPONSES_RAW, RESPONSES_FIELDS)
-    schemas = bodies.add(ResponsesBody, Tool, NamedTool, *_ITEMS.values())
-    for kind, struct in _ITEMS.items():
-        item = schemas[f"Responses{struct.__name__}"]
-        own: Schema = {"type": const(kind), "id": nullable(TEXT)}
-        item["properties"] = own | item["properties"]
+    schemas = bodies.add(ResponsesBody, NamedTool, *_TOOLS.values(), *_ITEMS.values())
+    for kind, struct in (*_TOOLS.items(), *_ITEMS.items()):
+        typed = schemas[f"Responses{struct.__name__}"]
+        own: Schema = {"type": const(kind)}
+        if struct in _ITEMS.values():
+            own["id"] = nullable(TEXT)
+        typed["properties"] = own | typed["properties"]
         if kind != "message":  # what has no type is a message
-            item["required"] = ["type", *item.get("required", ())]
-    items = [ref(f"Responses{struct.__name__}") for struct in _ITEMS.values()]
-    return {**schemas, "ResponsesItem": {"anyOf": items}, **ANSWERS}
+            typed["required"] = ["type", *typed.get("required", ())]
+    return {
+        **schemas,
+        "ResponsesItem": either(*_refs(_ITEMS)),
+        "ResponsesTool": either(*_refs(_TOOLS), _HOSTED),
+        **ANSWERS,
+    }
 
 
 _AT = {"item_id": TEXT, "output_index": COUNT}
@@ -140,6 +204,8 @@ _EVENT_FIELDS: dict[str, dict[str, Schema]] = {
     "reasoning_summary_text.done": {**_AT, "summary_index": COUNT, "text": TEXT},
     "function_call_arguments.delta": {**_AT, "delta": TEXT},
     "function_call_arguments.done": {**_AT, "name": TEXT, "arguments": TEXT},
+    "custom_tool_call_input.delta": {**_AT, "delta": TEXT},
+    "custom_tool_call_input.done": {**_AT, "input": TEXT},
     "completed": {"response": ref("ResponsesAnswer")},
     "incomplete": {"response": ref("ResponsesAnswer")},
     "failed": {"response": ref("ResponsesAnswer")},

@@ -9,12 +9,10 @@ import attrs
 import msgspec
 from msgspec import Meta, Raw
 
-from lattice_actors.generation import Grammar, JsonObject, ToolUse
+from lattice_actors.generation import Grammar, JsonObject
 from lattice_http.json_bytes import encode
 from lattice_http.openai.bodies import (
     decode,
-    decode_part,
-    is_empty,
     is_null,
     unknown_names,
     unsupported,
@@ -24,17 +22,13 @@ from lattice_http.openai.chat import ChatRequest
 from lattice_http.openai.grammars import schema_grammar
 from lattice_http.openai.request import MAX_MODEL_CHARS, TokenLimit
 from lattice_http.openai.template_options import Effort
-from lattice_http.openai.tools import (
-    MAX_TOOLS,
-    MAX_TOOLS_BYTES,
-    FunctionTool,
-    Name,
-    Tools,
-    add_tool,
-)
 from lattice_http.openai.wishes import Headers, read_wishes
 
-from .items import MAX_ITEMS, Conversation, Item, read_input
+from .callees import Callees
+from .choice import chosen_tools
+from .conversation import Conversation
+from .items import MAX_ITEMS, Item, read_input
+from .tools import Toolbox
 
 MAX_ID_CHARS = 64
 
@@ -77,21 +71,6 @@ class TextBody(msgspec.Struct, frozen=True):
     verbosity: Literal["low", "medium", "high"] | None = None
 
 
-class Tool(msgspec.Struct, frozen=True):
-    """A function; a tool that OpenAI runs has another `type`."""
-
-    type: str
-    name: Name | None = None
-    description: str | None = None
-    parameters: Raw = Raw()
-    strict: bool | None = None
-
-
-class NamedTool(msgspec.Struct, frozen=True):
-    type: str
-    name: Name | None = None
-
-
 Key = Annotated[str, Meta(max_length=64)]
 Value = Annotated[str, Meta(max_length=512)]
 
@@ -128,10 +107,6 @@ class ResponsesBody(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _BODY: msgspec.json.Decoder[ResponsesBody] = msgspec.json.Decoder(ResponsesBody)
-_TOOLS: msgspec.json.Decoder[list[Tool]] = msgspec.json.Decoder(list[Tool])
-_CHOICE: msgspec.json.Decoder[Literal["none", "auto", "required"] | NamedTool] = (
-    msgspec.json.Decoder(Literal["none", "auto", "required"] | NamedTool)
-)
 
 
 @attrs.frozen
@@ -142,6 +117,7 @@ class ResponsesRequest:
     items: Sequence[Item]  # the whole input, that of the responses before it too
     store: bool
     summary: bool  # reasoning is told as its summary
+    callees: Callees  # what a call in the chat is called here
     echo: JsonObject  # fields of the response that only repeat the request
 
 
@@ -191,9 +167,11 @@ def complete(
     if earlier and (len(items) > MAX_ITEMS or sum(len(i.json) for i in items) > most_bytes):
         reason = f"the conversation is larger than {most_bytes} bytes or {MAX_ITEMS} items"
         raise wrong("previous_response_id", reason)
-    said = Conversation.of(form.instructions, items)
-    tools, shown = _tools(form)
-    ignored = [*unknown_names(draft.sent, ResponsesBody)]
+    box = Toolbox()
+    box.read(form.tools)
+    said = Conversation.of(form.instructions, items, box)
+    tools = chosen_tools(box, form.tool_choice, form.parallel_tool_calls)
+    ignored = [*unknown_names(draft.sent, ResponsesBody), *box.ignored]
     ignored += [f"include.{name}" for name in form.include or ()]
     if form.text is not None and form.text.verbosity is not None:
         ignored.append("text.verbosity")
@@ -235,10 +213,11 @@ def complete(
         "reasoning": {"effort": reasoning.effort, "summary": summary},
         "text": {"format": _shown_format(form)},
         "tool_choice": "auto" if is_null(form.tool_choice) else form.tool_choice,
-        "tools": shown,
+        "tools": box.shown,
         "truncation": form.truncation or "disabled",
     }
-    return ResponsesRequest(chat, items, form.store is not False, summary is not None, echo)
+    kept = form.store is not False
+    return ResponsesRequest(chat, items, kept, summary is not None, box.callees, echo)
 
 
 def _grammar(form: ResponsesBody) -> Grammar | None:
@@ -263,51 +242,3 @@ def _shown_format(form: ResponsesBody) -> dict[str, Any]:
         "schema": wanted.schema,
         "strict": bool(wanted.strict),
     }
-
-
-def _tools(form: ResponsesBody) -> tuple[Tools, list[dict[str, Any]]]:
-    """Return the tools, and as they are shown again."""
-    if is_empty(form.tools, b"[]", "tools"):
-        if not is_null(form.tool_choice) and bytes(form.tool_choice) not in (b'"none"', b'"auto"'):
-            raise wrong("tool_choice", "only allowed together with tools")
-        return Tools(), []
-    size = len(memoryview(form.tools))
-    if size > MAX_TOOLS_BYTES:
-        raise wrong("tools", f"more than {MAX_TOOLS_BYTES} bytes")
-    tools = decode_part(form.tools, _TOOLS, "tools")
-    if len(tools) > MAX_TOOLS:
-        raise wrong("tools", f"more than {MAX_TOOLS} of them")
-    given: dict[str, JsonObject] = {}
-    shown: list[dict[str, Any]] = []
-    for index, tool in enumerate(tools):
-        where = f"tools[{index}]"
-        if tool.type != "function":
-            raise unsupported(f"{where}.type", "only functions can be called")
-        if tool.name is None:
-            raise wrong(f"{where}.name", "required")
-        function = FunctionTool(tool.name, tool.description, tool.parameters, tool.strict)
-        add_tool(given, function, where, "parameters")
-        shown.append(
-            {
-                "type": "function",
-                "name": tool.name,
-                "description": tool.description,
-                "parameters": None if is_null(tool.parameters) else tool.parameters,
-                "strict": tool.strict,
-            }
-        )
-    use = _use(form.tool_choice, form.parallel_tool_calls, given)
-    return Tools(tuple(given.values()), use, size), shown
-
-
-def _use(choice: Raw, parallel: bool | None, given: dict[str, JsonObject]) -> ToolUse:
-    if is_null(choice):
-        return ToolUse(parallel=parallel)
-    chosen = decode_part(choice, _CHOICE, "tool_choice")
-    if isinstance(chosen, str):
-        return ToolUse(chosen, parallel=parallel)
-    if chosen.type != "function":
-        raise unsupported("tool_choice.type", "only a function can be chosen")
-    if chosen.name is None or chosen.name not in given:
-        raise wrong("tool_choice.name", "not one of the tools")
-    return ToolUse("required", chosen.name, parallel)

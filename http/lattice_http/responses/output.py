@@ -8,6 +8,8 @@ Items come one after the other, each begun and ended:
     message        output_item.added, content_part.added, output_text.delta..., .done,
                    content_part.done, output_item.done
     function_call  output_item.added, function_call_arguments.delta..., .done, output_item.done
+    custom_tool_call  the same with custom_tool_call_input
+    tool_search_call  output_item.added, output_item.done
 """
 
 from __future__ import annotations
@@ -19,7 +21,11 @@ import attrs
 
 from lattice_actors.generation import CallPiece, Delta
 
+from .callees import Callee, Callees
+from .calls import Call, call_of
 from .items import new_id
+
+_WITH_PARTS = ("message", "reasoning")
 
 Event = tuple[str, dict[str, Any]]  # its type, without "response.", and its fields
 
@@ -29,10 +35,12 @@ class Output:
     """All items so far; the newest may still be open."""
 
     summary: bool = False  # reasoning is told as its summary
+    callees: Callees = attrs.field(factory=dict[str, Callee])
     items: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]])
     _texts: list[str] = attrs.field(init=False, factory=list[str])  # of the open item
     _open: str = attrs.field(init=False, default="")  # its type; "": none is open
-    _call: int = attrs.field(init=False, default=-1)  # the open one is this call
+    _call: Call | None = attrs.field(init=False, default=None)  # the open one
+    _index: int = attrs.field(init=False, default=-1)  # of it, among the calls of the answer
 
     def add(self, delta: Delta) -> Iterator[Event]:
         """Take the next piece of the answer; yield what is to be told of it."""
@@ -52,14 +60,18 @@ class Output:
         """End the open item; *cut*: the model had not."""
         if not self._open:
             return
+        if self._call is not None and (rest := self._call.rest(cut=cut)):
+            yield from self._more(rest)
         kind, self._open = self._open, ""
+        call, self._call = self._call, None
         item, text = self.items[-1], "".join(self._texts)
         self._texts.clear()
         item["status"] = "incomplete" if cut else "completed"
         at = {"item_id": item["id"], "output_index": len(self.items) - 1}
-        if kind == "function_call":
-            item["arguments"] = text
-            yield "function_call_arguments.done", {**at, "name": item["name"], "arguments": text}
+        if call is not None:
+            item |= call.ended(text)
+            if call.event:
+                yield f"{call.event}.done", {**at, **call.done(text)}
         else:
             name, told, where = self._place(kind)
             item |= self._reasoning(text) if kind == "reasoning" else {"content": [_said(text)]}
@@ -69,12 +81,13 @@ class Output:
         yield "output_item.done", {"output_index": at["output_index"], "item": item}
 
     def _add_call(self, piece: CallPiece) -> Iterator[Event]:
-        if self._open != "function_call" or self._call != piece.index:
-            begun = {"call_id": piece.id, "name": piece.name, "arguments": ""}
-            yield from self._begin("function_call", begun)
-            self._call = piece.index
-        if piece.arguments:
-            yield from self._more(piece.arguments)
+        if self._call is None or self._index != piece.index:
+            # A model may call what there is not: that is the caller's to refuse.
+            call = call_of(self.callees.get(piece.name) or Callee(piece.name), piece)
+            yield from self._begin(call.kind, call.begun())
+            self._call, self._index = call, piece.index
+        if text := self._call.read(piece.arguments):
+            yield from self._more(text)
 
     def _begin(self, kind: str, fields: dict[str, Any]) -> Iterator[Event]:
         yield from self.end()
@@ -86,7 +99,7 @@ class Output:
         if kind == "reasoning":
             shown["summary"] = []
         yield "output_item.added", {"output_index": index, "item": shown}
-        if kind != "function_call":
+        if kind in _WITH_PARTS:
             name, _, where = self._place(kind)
             part = _said("")
             if kind == "reasoning":
@@ -97,8 +110,9 @@ class Output:
     def _more(self, text: str) -> Iterator[Event]:
         self._texts.append(text)
         at = {"item_id": self.items[-1]["id"], "output_index": len(self.items) - 1}
-        if self._open == "function_call":
-            yield "function_call_arguments.delta", {**at, "delta": text}
+        if self._call is not None:
+            if self._call.event:
+                yield f"{self._call.event}.delta", {**at, "delta": text}
             return
         _, told, where = self._place(self._open)
         yield f"{told}.delta", {**at, **where, "delta": text, **_logprobs(self._open)}

@@ -94,7 +94,7 @@ class _Making:
             "top_p": sampling.top_p,
             "store": self._store_it,
         }
-        output = Output(self._parsed.summary)
+        output = Output(self._parsed.summary, self._parsed.callees)
         return Answer(self._response_id, int(time.time()), model, echo, output)
 
     def frames(self, model: str) -> Frames:
