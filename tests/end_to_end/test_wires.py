@@ -24,15 +24,24 @@ CITY: Any = {
     "required": ["city"],
     "additionalProperties": False,
 }
+PATCH = '*** Begin Patch\n+say "hello" \\ é 😀\n*** End Patch\n'
+
+
+def call(name: str, /, **arguments: object) -> str:
+    return "<tool_call>\n" + json.dumps({"name": name, "arguments": arguments}) + "\n</tool_call>"
+
+
 ALIASES = json.dumps({"claude-*": "said", "gpt-4o": ["nobody", "plain"]})
 
 
 @pytest.fixture(scope="module")
 def echoing(serve: Callable[..., Served], tmp_path_factory: pytest.TempPathFactory) -> Served:
-    """A server of two models: one says `SAID`, the other what it was told."""
+    """A server of three models: two say the same always, the other what it was told."""
     root = tmp_path_factory.mktemp("models")
     write_echo_model(root / "said", say=SAID)
     write_echo_model(root / "plain", cycles=1)
+    agent = call("apply_patch", input=PATCH) + call("crm__find", name="Ada")
+    write_echo_model(root / "agent", say=agent + call("tool_search", query="x"))
     return serve(
         "--model-root",
         str(root),
@@ -143,6 +152,55 @@ def test_a_streamed_response_is_what_the_sdk_puts_together(
         assert [part.text for part in told or []] == ["It may rain."]
         assert response.usage is not None
         assert response.usage.output_tokens_details.reasoning_tokens > 0
+
+
+def test_tools_of_a_coding_agent_are_called_as_they_were_given(sdk: openai.OpenAI) -> None:
+    find: Any = {"type": "function", "name": "find", "parameters": CITY, "strict": False}
+    given: Any = [
+        {"type": "custom", "name": "apply_patch", "description": "Edits files."},
+        {"type": "namespace", "name": "crm", "description": "Customers.", "tools": [find]},
+        {"type": "tool_search", "execution": "client", "parameters": CITY},
+        {"type": "web_search"},
+    ]
+    asked: Any = {"model": "agent", "input": "Go.", "tools": given}
+    raw = sdk.responses.with_raw_response.create(**asked)
+    whole: Any = raw.parse()
+
+    with sdk.responses.stream(**asked) as stream:
+        events: Any = list(stream)
+        streamed: Any = stream.get_final_response()
+
+    assert raw.headers["x-lattice-ignored-params"] == "tools.web_search"
+    assert [tool.type for tool in whole.tools] == ["custom", "namespace", "tool_search"]
+    for response in (whole, streamed):
+        patch, found, search = response.output
+        assert (patch.type, patch.name, patch.input) == ("custom_tool_call", "apply_patch", PATCH)
+        assert (found.name, found.namespace) == ("find", "crm")
+        assert json.loads(found.arguments) == {"name": "Ada"}
+        assert (search.type, search.arguments) == ("tool_search_call", {"query": "x"})
+    pieces = [e.delta for e in events if e.type == "response.custom_tool_call_input.delta"]
+    assert "".join(pieces) == PATCH
+    assert len(pieces) > 3
+    [done] = [e for e in events if e.type == "response.custom_tool_call_input.done"]
+    assert done.input == PATCH
+
+    results: Any = [
+        {"type": "custom_tool_call_output", "call_id": patch.call_id, "output": "patched"},
+        {"type": "function_call_output", "call_id": found.call_id, "output": "42"},
+        {"type": "tool_search_output", "call_id": search.call_id, "tools": [], "status": None},
+    ]
+    told: Any = {"model": "plain", "tools": given}
+    after = sdk.responses.create(**told, input=results, previous_response_id=whole.id)
+    # The same without what the server kept, as programs do that keep everything themselves.
+    history: Any = [{"role": "user", "content": "Go."}, *whole.output, *results]
+    again = sdk.responses.create(**told, input=history, store=False)
+    assert after.output_text == again.output_text == "echo: No such tools."
+    assert after.usage is not None
+    assert after.usage == again.usage
+
+    with pytest.raises(openai.BadRequestError) as caught:
+        sdk.responses.create(**asked, tool_choice={"type": "web_search_preview"})
+    assert caught.value.param == "tool_choice.type"
 
 
 def test_a_response_goes_on_from_the_one_before_until_that_is_deleted(sdk: openai.OpenAI) -> None:

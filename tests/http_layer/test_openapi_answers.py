@@ -161,6 +161,10 @@ async def test_more_answers_than_the_examples_ask_for_are_as_described(
             "/v1/responses",
             {"input": "x", "stream": True, "tools": [{"type": "function", "name": TOOL}]},
         ),
+        (
+            "/v1/responses",
+            {"input": "x", "stream": True, "tools": [{"type": "custom", "name": TOOL}]},
+        ),
         ("/swarm/fanout", {"models": ["a", "nemo"], "messages": HELLO, "max_tokens": 2}),
         ("/swarm/fanout", {"models": ["a"], "messages": HELLO, "stream": True, "max_tokens": 2}),
         (

@@ -13,6 +13,7 @@ from lattice_actors.errors import BadRequest
 from lattice_actors.generation import CallPiece, Delta, FinishReason, Usage
 from lattice_http.responses.answers import Answer, ResponseFrames
 from lattice_http.responses.bodies import ResponsesRequest, complete, parse_responses
+from lattice_http.responses.callees import Callee
 from lattice_http.responses.output import Output
 from lattice_http.responses.store import Kept, ResponseStore
 
@@ -89,7 +90,7 @@ def said(*parts: object) -> object:
         ({"input": []}, "input"),
         ({"input": [{"role": "user", "content": [{"type": "input_file"}]}]}, "input[0].content[0]"),
         ({"input": [{"role": "user", "content": [{"type": "x"}]}]}, "input[0].content[0].type"),
-        ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
+        ({"tools": [{"type": "x"}]}, "tools[0].type"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"text": {"format": {"type": "json_schema", "name": "n"}}}, "text.format.schema"),
         ({"top_logprobs": 3}, "top_logprobs"),
@@ -147,6 +148,14 @@ PIECES = st.one_of(
 )
 
 
+NAMES = ("f", "custom", "tool_search")
+CALLEES = {
+    "f": Callee("f"),
+    "custom": Callee("custom", "custom"),
+    "tool_search": Callee("tool_search", "tool_search"),
+}
+
+
 def deltas_of(drawn: list[Any]) -> list[Delta]:
     begun: set[int] = set()
     deltas: list[Delta] = []
@@ -155,15 +164,16 @@ def deltas_of(drawn: list[Any]) -> list[Delta]:
         if isinstance(piece, int):
             index = highest if piece and highest >= 0 else highest + 1
             highest = max(highest, index)
-            named = {"id": f"c{index}", "name": "f"} if index not in begun else {}
+            named = {"id": f"c{index}", "name": NAMES[index % 3]} if index not in begun else {}
+            text = "{" if index in begun or index % 3 != 1 else '{"input": "a'
             begun.add(index)
-            piece = Delta("", calls=(CallPiece(index, arguments="{", **named),))
+            piece = Delta("", calls=(CallPiece(index, arguments=text, **named),))
         deltas.append(piece)
     return deltas
 
 
 def made(summary: bool) -> Answer:
-    return Answer("resp_1", 1, "m", {"tools": []}, Output(summary))
+    return Answer("resp_1", 1, "m", {"tools": []}, Output(summary, CALLEES))
 
 
 def without_ids(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -208,8 +218,13 @@ def test_a_stream_tells_the_same_response_piece_by_piece(
 
 
 def text_of(item: dict[str, Any]) -> str:
-    if item["type"] == "function_call":
-        return str(item["arguments"])
+    match item["type"]:
+        case "function_call":
+            return str(item["arguments"])
+        case "custom_tool_call":
+            return str(item["input"])
+        case "tool_search_call":
+            return ""  # told when it is whole
     [part] = item.get("summary") or item["content"]
     return str(part["text"])
 

@@ -89,12 +89,48 @@ RESPONSES: dict[str, Any] = {
         {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "c"}]},
         {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
         {"type": "function_call_output", "call_id": "c", "output": "4"},
+        {"type": "custom_tool_call", "call_id": "d", "name": "p", "input": "x", "namespace": "n"},
+        {"type": "custom_tool_call_output", "call_id": "d", "output": "5"},
+        {"type": "tool_search_call", "call_id": "e", "arguments": {"query": "x"}},
+        {
+            "type": "tool_search_output",
+            "call_id": "e",
+            "tools": [
+                {
+                    "type": "namespace",
+                    "name": "n",
+                    "description": "d",
+                    "tools": [{"type": "function", "name": "g", "parameters": schema()}],
+                }
+            ],
+        },
+        {"type": "additional_tools", "tools": [{"type": "custom", "name": "h"}]},
     ],
     "max_output_tokens": 5,
     "temperature": 1,
     "top_p": 0.5,
-    "tools": [{"type": "function", "name": "f", "parameters": schema(), "strict": True}],
-    "tool_choice": {"type": "function", "name": "f"},
+    "tools": [
+        {"type": "function", "name": "f", "parameters": schema(), "strict": True},
+        {
+            "type": "custom",
+            "name": "p",
+            "description": "d",
+            "format": {"type": "grammar", "syntax": "lark", "definition": "start: /x/"},
+        },
+        {
+            "type": "namespace",
+            "name": "n",
+            "description": "d",
+            "tools": [{"type": "custom", "name": "p"}],
+        },
+        {"type": "tool_search", "execution": "client", "parameters": schema()},
+        {"type": "web_search"},
+    ],
+    "tool_choice": {
+        "type": "allowed_tools",
+        "mode": "required",
+        "tools": [{"type": "function", "name": "f"}, {"type": "custom", "name": "p"}],
+    },
     "parallel_tool_calls": False,
     "text": {
         "format": {"type": "json_schema", "name": "n", "schema": schema()},

@@ -85,6 +85,21 @@ OPERATIONS = (
                 "tools": [{"type": "function", "name": "now", "parameters": None}],
                 "tool_choice": "required",
             },
+            "tools of a coding agent": {
+                "model": "auto",
+                "input": "Who is Ada?",
+                "max_output_tokens": 60,
+                "tools": [
+                    {"type": "custom", "name": "apply_patch", "description": "Edits files."},
+                    {
+                        "type": "namespace",
+                        "name": "crm",
+                        "description": "The customers.",
+                        "tools": [{"type": "function", "name": "find", "parameters": None}],
+                    },
+                    {"type": "web_search"},
+                ],
+            },
         },
         answers={
             200: Answer(

@@ -1,0 +1,395 @@
+"""The tools of Responses that are no plain functions: what a model is told, and what comes back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lattice_actors.errors import BadRequest
+from lattice_actors.generation import CallPiece, Delta, ToolUse
+from lattice_http.responses.callees import MAX_NAME_CHARS, Callee, flat_name
+from lattice_http.responses.output import Output
+from tests.http_layer.test_responses import read
+
+OBJECT = {"type": "object", "properties": {"name": {"type": "string"}}}
+FIND: dict[str, Any] = {"type": "function", "name": "find", "parameters": OBJECT}
+PATCH: dict[str, Any] = {
+    "type": "custom",
+    "name": "apply_patch",
+    "description": "Edits files.",
+    "format": {"type": "grammar", "syntax": "lark", "definition": 'start: "x"'},
+}
+CRM: dict[str, Any] = {
+    "type": "namespace",
+    "name": "mcp__crm",
+    "description": "The customers.",
+    "tools": [{**FIND, "description": "One of them."}, {**FIND, "name": "count"}],
+}
+SEARCH: dict[str, Any] = {
+    "type": "tool_search",
+    "execution": "client",
+    "description": "Finds tools.",
+    "parameters": OBJECT,
+}
+WEB: dict[str, Any] = {"type": "web_search", "external_web_access": False}
+
+
+def functions(fields: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What the model is told, by name."""
+    return {tool["function"]["name"]: tool["function"] for tool in read(**fields).chat.tools}
+
+
+# --- what the model is told -----------------------------------------------------------------------
+
+
+def test_a_namespace_is_functions_under_its_name() -> None:
+    asked = read(tools=[FIND, CRM])
+    told = functions({"tools": [FIND, CRM]})
+
+    assert list(told) == ["find", "mcp__crm__find", "mcp__crm__count"]
+    assert told["mcp__crm__find"]["parameters"] == OBJECT
+    about = "About all functions named mcp__crm__...: The customers."
+    assert told["mcp__crm__find"]["description"] == f"One of them.\n\n{about}"
+    assert "description" not in told["mcp__crm__count"]
+    assert json.loads(bytes(asked.echo["tools"][1])) == CRM
+    assert asked.callees["mcp__crm__find"] == Callee("find", "function", "mcp__crm")
+    assert asked.chat.ignored == ()
+
+
+def test_a_custom_tool_is_a_function_of_one_text_and_its_grammar_is_told() -> None:
+    told = functions({"tools": [PATCH, {"type": "custom", "name": "free"}]})
+
+    assert told["apply_patch"]["parameters"]["required"] == ["input"]
+    assert told["apply_patch"]["parameters"]["properties"]["input"]["type"] == "string"
+    assert told["apply_patch"]["description"].startswith("Edits files.\n\nThe input keeps to this ")
+    assert told["apply_patch"]["description"].endswith('lark grammar:\nstart: "x"')
+    assert "description" not in told["free"]
+    assert read(tools=[PATCH]).chat.ignored == ("tools[0].format",)
+    assert read(tools=[{**PATCH, "format": {"type": "text"}}]).chat.ignored == ()
+
+
+def test_what_a_server_would_run_is_left_out_and_listed() -> None:
+    hosted = [
+        WEB,
+        {"type": "web_search_preview_2025_03_11"},
+        {"type": "mcp", "server_label": "x", "name": 5},
+        WEB,
+        {"type": "tool_search"},  # by the server, as nobody says that the client does
+    ]
+    asked = read(tools=[*hosted, {**FIND, "defer_loading": True}], tool_choice="auto")
+    alone = read(tools=hosted, tool_choice="none", parallel_tool_calls=True)
+
+    left_out = (
+        "tools.web_search",
+        "tools.web_search_preview_2025_03_11",
+        "tools.mcp",
+        "tools.tool_search",
+    )
+    assert asked.chat.ignored == (*left_out, "tools.defer_loading")
+    assert [tool["name"] for tool in asked.echo["tools"]] == ["find"]
+    assert [tool["function"]["name"] for tool in asked.chat.tools] == ["find"]
+    assert alone.chat.ignored == (*left_out, "parallel_tool_calls")
+    assert alone.chat.tools == ()
+
+
+names = st.text("ab_-", min_size=1, max_size=64)
+
+
+@given(names, names)
+def test_a_flat_name_is_one_of_a_function_and_always_the_same(namespace: str, name: str) -> None:
+    flat = flat_name(namespace, name)
+
+    assert 0 < len(flat) <= MAX_NAME_CHARS
+    assert set(flat) <= set("abcdef0123456789_-")
+    told = functions({"tools": [{**CRM, "name": namespace, "tools": [{**FIND, "name": name}]}]})
+    assert list(told) == [flat]
+
+
+def test_names_that_are_too_long_stay_apart() -> None:
+    long = "n" * 40
+    tools = [{**FIND, "name": long + end} for end in "ab"]
+
+    told = functions({"tools": [{**CRM, "name": long, "tools": tools}]})
+
+    assert len(told) == 2
+    assert max(map(len, told)) == MAX_NAME_CHARS
+
+
+@pytest.mark.parametrize(
+    ("chosen", "use"),
+    [
+        ({"type": "custom", "name": "apply_patch"}, ToolUse("required", "apply_patch")),
+        ({"type": "function", "name": "count"}, ToolUse("required", "mcp__crm__count")),
+        ({"type": "function", "name": "find"}, ToolUse("required", "find")),
+        (
+            {"type": "function", "name": "find", "namespace": "mcp__crm"},
+            ToolUse("required", "mcp__crm__find"),
+        ),
+        ({"type": "tool_search"}, ToolUse("required", "tool_search")),
+        ("required", ToolUse("required")),
+    ],
+    ids=str,
+)
+def test_one_tool_can_be_demanded(chosen: object, use: ToolUse) -> None:
+    asked = read(tools=[FIND, PATCH, CRM, SEARCH, WEB], tool_choice=chosen)
+
+    assert asked.chat.tool_use == use
+
+
+@pytest.mark.parametrize("mode", ["auto", "required"])
+def test_some_of_the_tools_can_be_allowed(mode: str) -> None:
+    allowed = [{"type": "custom", "name": "apply_patch"}, {"type": "function", "name": "count"}]
+    choice = {"type": "allowed_tools", "mode": mode, "tools": [*allowed, {"type": "web_search"}]}
+
+    asked = read(tools=[FIND, PATCH, CRM, WEB], tool_choice=choice)
+
+    assert [t["function"]["name"] for t in asked.chat.tools] == ["apply_patch", "mcp__crm__count"]
+    assert asked.chat.tool_use.choice == mode
+
+
+OTHER = {**CRM, "name": "other"}
+ALIKE = {**FIND, "name": "mcp__crm__find"}
+FOUND: dict[str, Any] = {"type": "tool_search_output", "call_id": "c", "tools": [CRM]}
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"tools": [{"type": "funktion"}]}, "tools[0].type"),
+        ({"tools": [{"name": "x"}]}, "tools[0].type"),
+        ({"tools": 5}, "tools"),
+        ({"tools": [5]}, "tools[0]"),
+        ({"tools": [{"type": "function", "name": "x" * 65}]}, "tools[0].name"),
+        ({"tools": [FIND, FIND]}, "tools[1].name"),
+        ({"tools": [FIND, {**PATCH, "name": "find"}]}, "tools[1].name"),
+        ({"tools": [{**PATCH, "name": "a b"}]}, "tools[0].name"),
+        ({"tools": [{**PATCH, "format": {"type": "grammar"}}]}, "tools[0].format.syntax"),
+        ({"tools": [{**PATCH, "format": {"type": "xml"}}]}, "tools[0].format.type"),
+        ({"tools": [ALIKE, CRM]}, "tools[1].tools[0].name"),
+        ({"tools": [CRM, CRM]}, "tools[1].tools[0].name"),
+        ({"tools": [CRM, {**CRM, "name": "mcp__crm__"}]}, "tools[1].tools[0].name"),
+        ({"tools": [{**CRM, "name": "a.b"}]}, "tools[0].name"),
+        ({"tools": [{**CRM, "tools": 5}]}, "tools[0].tools"),
+        ({"tools": [{"type": "namespace", "name": "a"}]}, "tools[0].tools"),
+        ({"tools": [{**CRM, "tools": [CRM]}]}, "tools[0].tools[0].type"),
+        ({"tools": [{**CRM, "tools": [WEB]}]}, "tools[0].tools[0].type"),
+        ({"tools": [{**CRM, "tools": [{**FIND, "name": "a.b"}]}]}, "tools[0].tools[0].name"),
+        ({"tools": [FIND] * 129}, "tools"),
+        (
+            {
+                "tools": [
+                    {
+                        **CRM,
+                        "name": f"n{i}",
+                        "tools": [{**FIND, "name": f"f{j}"} for j in range(99)],
+                    }
+                    for i in range(6)
+                ]
+            },
+            "tools",
+        ),
+        ({"tools": [{**CRM, "description": "x" * 300_000}]}, "tools"),
+        ({"tools": [{**SEARCH, "parameters": 5}]}, "tools[0].parameters"),
+        ({"tools": [WEB], "tool_choice": "required"}, "tool_choice"),
+        ({"tools": [WEB, FIND], "tool_choice": {"type": "web_search"}}, "tool_choice.type"),
+        ({"tool_choice": {"type": "file_search"}}, "tool_choice.type"),
+        ({"tools": [FIND], "tool_choice": {"type": "tool_search"}}, "tool_choice.type"),
+        ({"tools": [FIND], "tool_choice": {"type": "robot"}}, "tool_choice.type"),
+        ({"tools": [FIND], "tool_choice": {"type": "custom", "name": "find"}}, "tool_choice.name"),
+        (
+            {"tools": [CRM, OTHER], "tool_choice": {"type": "function", "name": "find"}},
+            "tool_choice.namespace",
+        ),
+        ({"tools": [FIND], "tool_choice": {"type": "allowed_tools"}}, "tool_choice.tools"),
+        (
+            {"tools": [FIND], "tool_choice": {"type": "allowed_tools", "tools": [PATCH]}},
+            "tool_choice.tools[0].name",
+        ),
+        ({"input": [{"type": "custom_tool_call", "call_id": "c", "name": "f"}]}, "input[0].input"),
+        ({"input": [{**FOUND, "tools": 5}]}, "input[0].tools"),
+        ({"input": [FOUND], "tools": [ALIKE]}, "input[0].tools[0].tools[0].name"),
+        ({"input": [{"type": "additional_tools", "tools": [{}]}]}, "input[0].tools[0].type"),
+        (
+            {"input": [{"type": "tool_search_call", "call_id": "c", "arguments": "{}"}]},
+            "input[0].arguments",
+        ),
+    ],
+    ids=lambda value: str(value)[:80],
+)
+def test_what_cannot_be_done_is_refused_by_name(fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        read(**fields)
+
+    assert caught.value.param == param
+
+
+# --- the conversation -----------------------------------------------------------------------------
+
+
+def called(turn: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - JSON
+    return [
+        (call["function"]["name"], call["function"]["arguments"]) for call in turn["tool_calls"]
+    ]
+
+
+def test_calls_of_all_kinds_come_back_as_the_model_made_them() -> None:
+    patch = 'a "line"\n'
+    items = [
+        {"role": "user", "content": "a"},
+        {"type": "function_call", "call_id": "1", "name": "find", "arguments": "{}"}
+        | {"namespace": "mcp__crm"},
+        {"type": "custom_tool_call", "call_id": "2", "name": "apply_patch", "input": patch},
+        {"type": "custom_tool_call", "call_id": "3", "name": "exec", "input": "x"}
+        | {"namespace": "functions"},
+        {"type": "function_call_output", "call_id": "1", "output": "Ada"},
+        {"type": "custom_tool_call_output", "call_id": "2", "output": "done"},
+        {"type": "custom_tool_call_output", "call_id": "3", "output": [TEXT, TEXT]},
+    ]
+
+    turns = read(input=items).chat.messages
+    kept = tuple(item.json for item in read(input=items).items)
+
+    assert [turn["role"] for turn in turns] == ["user", "assistant", "tool", "tool", "tool"]
+    assert called(turns[1]) == [
+        ("mcp__crm__find", "{}"),
+        ("apply_patch", json.dumps({"input": patch}, separators=(",", ":"))),
+        ("functions__exec", '{"input":"x"}'),
+    ]
+    assert [(turn["tool_call_id"], turn["content"]) for turn in turns[2:]] == [
+        ("1", "Ada"),
+        ("2", "done"),
+        ("3", "t\nt"),
+    ]
+    assert read(kept).chat.messages[:-1] == turns
+    ids = [json.loads(item)["id"].partition("_")[0] for item in kept]
+    assert ids == ["msg", "fc", "ctc", "ctc", "fco", "ctco", "ctco"]
+
+
+TEXT = {"type": "input_text", "text": "t"}
+
+
+def test_tools_that_were_found_can_be_called_from_then_on() -> None:
+    search = {"type": "tool_search_call", "call_id": "c", "execution": "client"}
+    items = [{**search, "arguments": {"query": "x"}}, FOUND, FOUND, {**FOUND, "tools": []}]
+
+    asked = read(input=items, tools=[SEARCH])
+    kept = tuple(item.json for item in asked.items)
+    later = read(kept, tools=[SEARCH], tool_choice={"type": "function", "name": "count"})
+
+    told = [tool["function"]["name"] for tool in asked.chat.tools]
+    assert told == ["tool_search", "mcp__crm__find", "mcp__crm__count"]
+    assert called(asked.chat.messages[0]) == [("tool_search", '{"query":"x"}')]
+    contents = [turn["content"] for turn in asked.chat.messages[1:]]
+    assert contents[0] == contents[1] == "Can be called now: mcp__crm__find, mcp__crm__count"
+    assert contents[2] == "No such tools."
+    assert [tool["function"]["name"] for tool in later.chat.tools] == told
+    assert later.chat.tool_use.name == "mcp__crm__count"
+    assert len(asked.echo["tools"]) == 1
+
+
+def test_tools_may_stand_in_the_input_alone() -> None:
+    more = {"type": "additional_tools", "role": "developer", "tools": [PATCH, WEB]}
+
+    asked = read(input=[more, {"role": "user", "content": "a"}], tool_choice="required")
+
+    assert [tool["function"]["name"] for tool in asked.chat.tools] == ["apply_patch"]
+    assert [turn["role"] for turn in asked.chat.messages] == ["user"]
+    assert asked.chat.tool_use == ToolUse("required")
+    assert asked.chat.ignored == ("input[0].tools[0].format", "tools.web_search")
+    assert asked.chat.tools_bytes > 100
+
+
+def test_system_messages_in_a_row_are_one() -> None:
+    orders = [{"role": role, "content": role} for role in ("developer", "system")]
+    items = [*orders, {"role": "user", "content": "a"}, *orders]
+
+    turns = read(instructions="Be brief.", input=items).chat.messages
+
+    assert [(turn["role"], turn["content"]) for turn in turns] == [
+        ("system", "Be brief.\n\ndeveloper\n\nsystem"),
+        ("user", "a"),
+        ("system", "developer\n\nsystem"),
+    ]
+    assert json.loads(read(input=items).chat.messages_json)[0]["content"] == "developer\n\nsystem"
+
+
+# --- the answer -----------------------------------------------------------------------------------
+
+CALLEES = read(tools=[FIND, PATCH, CRM, SEARCH]).callees
+
+
+def answered(*pieces: CallPiece, cut: bool = False) -> tuple[list[dict[str, Any]], list[Any]]:
+    """The items without their ids, and the events."""
+    output = Output(callees=CALLEES)
+    events = [event for piece in pieces for event in output.add(Delta("", calls=(piece,)))]
+    events += output.end(cut=cut)
+    items = [{k: v for k, v in item.items() if k not in ("id", "status")} for item in output.items]
+    return items, events
+
+
+def test_a_call_goes_back_into_its_namespace() -> None:
+    [item], events = answered(CallPiece(0, "c", "mcp__crm__find", "{}"))
+
+    assert item == {
+        "type": "function_call",
+        "call_id": "c",
+        "name": "find",
+        "namespace": "mcp__crm",
+        "arguments": "{}",
+    }
+    assert [name for name, _ in events] == [
+        "output_item.added",
+        "function_call_arguments.delta",
+        "function_call_arguments.done",
+        "output_item.done",
+    ]
+    assert events[2][1]["name"] == "find"
+
+
+def test_a_call_of_a_custom_tool_is_told_as_its_text() -> None:
+    pieces = ['{"inp', 'ut": "a \\', "n\\u00e", "9 \\ud83d", '\\ude00"', "}"]
+    begun = CallPiece(0, "c", "apply_patch", "")
+    [item, other], events = answered(
+        begun, *(CallPiece(0, arguments=piece) for piece in pieces), CallPiece(1, "d", "find", "{}")
+    )
+
+    text = "a \né 😀"
+    assert item == {
+        "type": "custom_tool_call",
+        "call_id": "c",
+        "name": "apply_patch",
+        "input": text,
+    }
+    assert other["type"] == "function_call"
+    assert events[0][1]["item"]["input"] == ""
+    told = [fields["delta"] for name, fields in events if name == "custom_tool_call_input.delta"]
+    assert told == ["a ", "\n", "é ", "😀"]
+    [done] = [fields for name, fields in events if name == "custom_tool_call_input.done"]
+    assert done["input"] == text
+
+
+def test_a_search_for_tools_is_told_as_an_object() -> None:
+    [item], events = answered(
+        CallPiece(0, "c", "tool_search", '{"query"'), CallPiece(0, arguments=': "x"}')
+    )
+    [broken], _ = answered(CallPiece(0, "c", "tool_search", '{"query"'), cut=True)
+
+    assert item == {
+        "type": "tool_search_call",
+        "call_id": "c",
+        "execution": "client",
+        "arguments": {"query": "x"},
+    }
+    assert [name for name, _ in events] == ["output_item.added", "output_item.done"]
+    assert broken["arguments"] == {}
+
+
+def test_a_name_that_nobody_gave_is_a_function_of_that_name() -> None:
+    [item], _ = answered(CallPiece(0, "c", "crm.find", "{}"))
+
+    assert (item["type"], item["name"]) == ("function_call", "crm.find")
+    assert "namespace" not in item
