@@ -303,6 +303,35 @@ def test_tools_may_stand_in_the_input_alone() -> None:
     assert asked.chat.tools_bytes > 100
 
 
+def test_images_of_results_are_shown_when_all_results_are_told() -> None:
+    image = {"type": "input_image", "image_url": "data:,", "detail": "high"}
+    call = {"type": "function_call", "name": "view", "arguments": "{}"}
+    result = {"type": "function_call_output", "output": [TEXT, image]}
+    items = [
+        *({**call, "call_id": call_id} for call_id in "12"),
+        *({**result, "call_id": call_id} for call_id in "12"),
+        {"role": "user", "content": "And?"},
+    ]
+
+    chat = read(input=items).chat
+
+    assert [turn["role"] for turn in chat.messages] == ["assistant", "tool", "tool", "user", "user"]
+    assert [turn["content"] for turn in chat.messages[1:3]] == ["t", "t"]
+    shown = json.loads(chat.messages_json)[3]["content"]
+    assert [part["type"] for part in shown] == ["text", "image_url", "image_url"]
+    assert chat.image_param == "input[2].output[1]"
+    assert len(json.loads(read(input=items[:-1]).chat.messages_json)) == 4
+
+
+def test_what_another_agent_says_is_a_turn_of_its_own() -> None:
+    told = [TEXT, {"type": "encrypted_content", "encrypted_content": "Say ok."}]
+    item = {"type": "agent_message", "author": "/root", "recipient": "/root/a", "content": told}
+
+    [turn] = read(input=[item]).chat.messages
+
+    assert turn == {"role": "user", "content": "t\nSay ok."}
+
+
 def test_system_messages_in_a_row_are_one() -> None:
     orders = [{"role": role, "content": role} for role in ("developer", "system")]
     items = [*orders, {"role": "user", "content": "a"}, *orders]

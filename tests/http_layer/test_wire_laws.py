@@ -105,6 +105,10 @@ RESPONSES: dict[str, Any] = {
             ],
         },
         {"type": "additional_tools", "tools": [{"type": "custom", "name": "h"}]},
+        {
+            "type": "agent_message",
+            "content": [{"type": "encrypted_content", "encrypted_content": "x"}],
+        },
     ],
     "max_output_tokens": 5,
     "temperature": 1,

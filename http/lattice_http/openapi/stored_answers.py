@@ -7,6 +7,7 @@ import msgspec
 from lattice_http.responses.bodies import ResponsesBody
 from lattice_http.responses.choice import NamedTool
 from lattice_http.responses.items import (
+    AgentMessageItem,
     CallItem,
     CustomCallItem,
     CustomResultItem,
@@ -56,6 +57,7 @@ _ITEMS: dict[str, type[msgspec.Struct]] = {
     "tool_search_call": SearchCallItem,
     "tool_search_output": FoundItem,
     "additional_tools": MoreToolsItem,
+    "agent_message": AgentMessageItem,
     "reasoning": ReasoningItem,
 }
 _TOOLS: dict[str, type[msgspec.Struct]] = {

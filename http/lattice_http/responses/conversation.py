@@ -19,6 +19,7 @@ from lattice_http.openai.bodies import decode_part, unsupported, wrong
 from .callees import INPUT, SEARCH, flat_name
 from .items import (
     KIND,
+    AgentMessageItem,
     CallItem,
     CustomCallItem,
     File,
@@ -44,6 +45,7 @@ _RESULT = msgspec.json.Decoder(ResultItem)
 _SEARCH_CALL = msgspec.json.Decoder(SearchCallItem)
 _FOUND = msgspec.json.Decoder(FoundItem)
 _MORE_TOOLS = msgspec.json.Decoder(MoreToolsItem)
+_AGENT_MESSAGE = msgspec.json.Decoder(AgentMessageItem)
 _REASONING = msgspec.json.Decoder(ReasoningItem)
 
 
@@ -57,6 +59,7 @@ class Conversation:
     box: Toolbox = attrs.field(factory=Toolbox)  # gets the tools that are found in the items
     image_param: str | None = None  # the first image, "input[0].content[1]"
     _spoken: dict[str, Any] | None = attrs.field(init=False, default=None)  # the assistant's, open
+    _seen: list[dict[str, Any]] = attrs.field(init=False, factory=list[dict[str, Any]])  # images
     _ordered: list[str] = attrs.field(init=False, factory=list[str])  # of the system message, open
 
     @classmethod
@@ -80,11 +83,14 @@ class Conversation:
                 case "additional_tools":
                     more = decode_part(item.json, _MORE_TOOLS, item.where)
                     box.read_more(more.tools, f"{item.where}.tools")
+                case "agent_message":
+                    said._add_agent_message(item)
                 case "reasoning":
                     said._add_reasoning(item)
                 case _:
                     said._add_message(item)
         said._end_system()
+        said._show_seen()
         return said
 
     @property
@@ -130,9 +136,13 @@ class Conversation:
         result = decode_part(item.json, _RESULT, item.where)
         where = f"{item.where}.output"
         text, parts = self._content(result.output, where)
-        if parts is not None:
-            raise unsupported(where, "images in the output of a function are not supported")
         self._turn({"role": "tool", "content": text, "tool_call_id": result.call_id})
+        self._seen += [part for part in parts or () if part["type"] == "image_url"]
+
+    def _add_agent_message(self, item: Item) -> None:
+        said = decode_part(item.json, _AGENT_MESSAGE, item.where).content
+        texts = [part.text if isinstance(part, Text) else part.encrypted_content for part in said]
+        self._turn({"role": "user", "content": "\n".join(texts)})
 
     def _add_found(self, item: Item) -> None:
         found = decode_part(item.json, _FOUND, item.where)
@@ -161,6 +171,15 @@ class Conversation:
             self.turns[-1] |= {"content": "\n\n".join(self._ordered)}
             self._ordered.clear()
 
+    def _show_seen(self) -> None:
+        """Let the user show the images of the results before: a result is text alone in a chat."""
+        if self._seen:
+            text = "The images of these results:"
+            self.turns.append({"role": "user", "content": text})
+            parts = [{"type": "text", "text": text}, *self._seen]
+            self.source.append({"role": "user", "content": parts})
+            self._seen.clear()
+
     def _fresh(self) -> dict[str, Any]:
         """The open turn where it has said nothing aloud yet, or a new one."""
         turn = self._spoken
@@ -174,6 +193,8 @@ class Conversation:
 
     def _turn(self, turn: dict[str, Any], sent: dict[str, Any] | None = None) -> None:
         self._end_system()
+        if turn["role"] != "tool":
+            self._show_seen()
         self._spoken = None
         self.turns.append(turn)
         self.source.append(turn if sent is None else sent)

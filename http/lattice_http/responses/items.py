@@ -86,6 +86,18 @@ class MoreToolsItem(msgspec.Struct, frozen=True, gc=False):
     tools: Raw
 
 
+class EncryptedText(msgspec.Struct, tag="encrypted_content", frozen=True, gc=False):
+    """Nobody here encrypts anything: it is the text that a model here wrote."""
+
+    encrypted_content: str
+
+
+class AgentMessageItem(msgspec.Struct, frozen=True, gc=False):
+    """What another agent tells this one. It says itself who that is."""
+
+    content: Annotated[list[Text | EncryptedText], Meta(min_length=1)]
+
+
 class Thought(msgspec.Struct, frozen=True, gc=False):
     text: str
 
@@ -115,6 +127,7 @@ _PREFIXES = {
     "tool_search_call": "tsc",
     "tool_search_output": "tso",
     "additional_tools": "at",
+    "agent_message": "amsg",
     "reasoning": "rs",
 }
 
