@@ -213,6 +213,11 @@ FOUND: dict[str, Any] = {"type": "tool_search_output", "call_id": "c", "tools": 
         ({"input": [{**FOUND, "tools": 5}]}, "input[0].tools"),
         ({"input": [FOUND], "tools": [ALIKE]}, "input[0].tools[0].tools[0].name"),
         ({"input": [{"type": "additional_tools", "tools": [{}]}]}, "input[0].tools[0].type"),
+        ({"input": [{**FOUND, "tools": [FIND] * 128}] * 33}, "input[32].tools"),
+        (
+            {"input": [{**FOUND, "tools": [{**FIND, "description": "x" * 250_000}]}] * 5},
+            "input[4].tools",
+        ),
         (
             {"input": [{"type": "tool_search_call", "call_id": "c", "arguments": "{}"}]},
             "input[0].arguments",

@@ -34,6 +34,9 @@ from .tool_forms import (
 )
 
 MAX_FUNCTIONS = 512  # agents with many MCP servers send hundreds
+# What is read at all, with what is replaced later: each tool costs some 10 µs, and holds all up.
+MAX_READ = 4096
+MAX_READ_BYTES = 4 * MAX_TOOLS_BYTES
 
 
 @attrs.frozen
@@ -55,6 +58,8 @@ class Toolbox:
     shown: list[Any] = attrs.field(factory=list[Any])  # those of `tools`, as they are shown again
     ignored: dict[str, None] = attrs.field(factory=dict[str, None])  # what has no effect, in order
     _sizes: dict[str, int] = attrs.field(init=False, factory=dict[str, int])
+    _read: int = attrs.field(init=False, default=0)  # tools and namespaces, again and again
+    _read_bytes: int = attrs.field(init=False, default=0)  # namespaces count twice
 
     @property
     def size(self) -> int:
@@ -63,7 +68,7 @@ class Toolbox:
 
     def read(self, raw: Raw) -> None:
         """Take the `tools` of a body. Raises BadRequest."""
-        for where, one in _listed(raw, "tools"):
+        for where, one in self._listed(raw, "tools"):
             if self._add(one, _Place(where)):
                 self.shown.append(_shown(one))
         self._check("tools")
@@ -74,10 +79,26 @@ class Toolbox:
         What was found twice is told twice: the later one counts. Raises BadRequest.
         """
         names: list[str] = []
-        for inner, one in _listed(raw, where):
+        for inner, one in self._listed(raw, where):
             names += self._add(one, _Place(inner, again=True))
         self._check(where)
         return names
+
+    def _listed(self, raw: Raw, where: str) -> Iterable[tuple[str, Raw]]:
+        if is_null(raw):
+            return ()
+        size = len(memoryview(raw))
+        if size > MAX_TOOLS_BYTES:
+            raise wrong(where, f"more than {MAX_TOOLS_BYTES} bytes")
+        listed = decode_part(raw, LIST, where)
+        if len(listed) > MAX_TOOLS:
+            raise wrong(where, f"more than {MAX_TOOLS} of them")
+        self._read += len(listed)
+        self._read_bytes += size
+        if self._read > MAX_READ or self._read_bytes > MAX_READ_BYTES:
+            reason = f"more than {MAX_READ} tools or {MAX_READ_BYTES} bytes of them in all"
+            raise wrong(where, reason)
+        return [(f"{where}[{index}]", one) for index, one in enumerate(listed)]
 
     def _check(self, where: str) -> None:
         if len(self.given) > MAX_FUNCTIONS:
@@ -104,7 +125,7 @@ class Toolbox:
         add_tool({}, FunctionTool(group.name), place.where, "")  # named as functions are
         names: list[str] = []
         about = group.description or ""
-        for where, one in _listed(group.tools, f"{place.where}.tools"):
+        for where, one in self._listed(group.tools, f"{place.where}.tools"):
             kind = decode_part(one, TYPED, where).type
             inside = _Place(where, place.again, group.name, "" if names else about)
             names.append(self._add_one(one, kind, inside))
@@ -184,14 +205,3 @@ def _described(tool: CustomForm) -> str | None:
         return tool.description
     grammar = f"The {INPUT} keeps to this {form.syntax} grammar:\n{form.definition}"
     return "\n\n".join([*filter(None, [tool.description]), grammar])
-
-
-def _listed(raw: Raw, where: str) -> Iterable[tuple[str, Raw]]:
-    if is_null(raw):
-        return ()
-    if len(memoryview(raw)) > MAX_TOOLS_BYTES:
-        raise wrong(where, f"more than {MAX_TOOLS_BYTES} bytes")
-    listed = decode_part(raw, LIST, where)
-    if len(listed) > MAX_TOOLS:
-        raise wrong(where, f"more than {MAX_TOOLS} of them")
-    return [(f"{where}[{index}]", one) for index, one in enumerate(listed)]
