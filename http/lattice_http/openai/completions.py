@@ -11,17 +11,13 @@ from msgspec import Meta, Raw
 from lattice_actors.generation import Chat, Text, Tokens
 from lattice_http.prompted import Prompted
 
-from .bodies import decode, decode_part, is_empty, is_null, unsupported, wrong
+from .bodies import decode, is_empty, is_null, unsupported, wrong
+from .inputs import bytes_of, read_inputs
 from .request import ModelBody, ModelRequest, shared_fields
 from .wishes import Headers
 
 MAX_LOGPROBS = 5  # as at OpenAI; 0 tells those of the answer itself
 MAX_PROMPTS = 128  # each is a ticket of its own, and by default 128 may wait in all
-
-NonEmpty = Annotated[str, Meta(min_length=1)]
-TokenIds = Annotated[
-    list[Annotated[int, Meta(ge=0, le=2**31 - 1)]], Meta(min_length=1)
-]  # the engine knows the vocabulary, and checks again
 
 
 class CompletionBody(ModelBody, frozen=True, kw_only=True):
@@ -30,10 +26,6 @@ class CompletionBody(ModelBody, frozen=True, kw_only=True):
 
 
 _BODY: msgspec.json.Decoder[CompletionBody] = msgspec.json.Decoder(CompletionBody)
-_TEXT: msgspec.json.Decoder[str] = msgspec.json.Decoder(NonEmpty)
-_TEXTS: msgspec.json.Decoder[list[str]] = msgspec.json.Decoder(list[NonEmpty])
-_IDS: msgspec.json.Decoder[list[int]] = msgspec.json.Decoder(TokenIds)
-_LISTS: msgspec.json.Decoder[list[list[int]]] = msgspec.json.Decoder(list[TokenIds])
 
 
 @attrs.frozen(kw_only=True)
@@ -41,11 +33,6 @@ class CompletionRequest(ModelRequest):
     """Each prompt is `n` choices of the answer, in this order."""
 
     prompts: tuple[Text | Tokens, ...]
-
-    @property
-    def text_chars(self) -> int:
-        """Characters of all prompts; token ids count none."""
-        return sum(len(prompt.text) for prompt in self.prompts if isinstance(prompt, Text))
 
 
 def parse_completion(body: bytes, headers: Headers, unix_now: float) -> CompletionRequest:
@@ -63,38 +50,10 @@ def parse_completion(body: bytes, headers: Headers, unix_now: float) -> Completi
         raise unsupported("tool_choice", "only chats call tools")
     logprobs = None if form.logprobs is False else form.logprobs
     shared = shared_fields(form, sent, headers, unix_now)
-    prompts = _prompts(form.prompt)
+    prompts, _ = read_inputs(form.prompt, "prompt", MAX_PROMPTS)
     if len(prompts) * shared["n"] > MAX_PROMPTS:
         raise wrong("n", f"more than {MAX_PROMPTS} answers: {len(prompts)} prompts x {form.n}")
     return CompletionRequest(prompts=prompts, logprobs=logprobs, **shared)
-
-
-def _prompts(raw: Raw) -> tuple[Text | Tokens, ...]:
-    """The first byte, and in a list that of the first item, tell which of four forms it is."""
-    if is_null(raw):
-        raise wrong("prompt", "prompt required")
-    content = bytes(raw)
-    if content[:1] != b"[":
-        return (Text(decode_part(content, _TEXT, "prompt")),)
-    match content[1:].lstrip(b" \t\r\n")[:1]:
-        case b"]":
-            raise wrong("prompt", "prompt required")
-        case b'"':
-            texts = decode_part(content, _TEXTS, "prompt")
-            _count(len(texts))
-            return tuple(Text(text) for text in texts)
-        case b"[":
-            _count(content.count(b"[") - 1)  # before the lists are built: millions take a second
-            lists = decode_part(content, _LISTS, "prompt")
-            return tuple(Tokens(tuple(each)) for each in lists)
-        case _:
-            ids = decode_part(content, _IDS, "prompt")
-            return (Tokens(tuple(ids)),)
-
-
-def _count(prompts: int) -> None:
-    if prompts > MAX_PROMPTS:
-        raise wrong("prompt", f"more than {MAX_PROMPTS} prompts")
 
 
 def of_completion(parsed: CompletionRequest) -> Prompted:
@@ -111,9 +70,6 @@ def of_completion(parsed: CompletionRequest) -> Prompted:
     return Prompted(
         request=parsed,
         prompts=prompts,
-        prompt_bytes=tuple(
-            len(prompt.text.encode()) if isinstance(prompt, Text) else 4 * len(prompt.ids)
-            for prompt in parsed.prompts
-        ),
+        prompt_bytes=tuple(map(bytes_of, parsed.prompts)),
         text="\n".join(texts),
     )

@@ -12,24 +12,19 @@ from msgspec import Meta, Raw
 
 from lattice_actors.catalog.entry import Kind
 from lattice_actors.errors import QueueRefused
-from lattice_actors.generation import Embed, FinishReason, Text, Tokens
+from lattice_actors.generation import Embed, FinishReason
 from lattice_http.exchange import Exchange
 from lattice_http.json_bytes import encode
 from lattice_http.prompted import Prompted
 
-from .bodies import decode, decode_part, fields_of, is_null, unknown_names, unsupported, wrong
+from .bodies import decode, fields_of, is_null, unknown_names, unsupported
+from .inputs import bytes_of, read_inputs
 from .request import MAX_MODEL_CHARS, ModelRequest
 from .wishes import Headers, QueueBody, read_wishes
 
 MAX_INPUTS = 2048  # as at OpenAI
 MAX_DIMENSIONS = 2**16  # no model has vectors as long; which lengths it has, the model says
 ROWS_AT_ONCE = 64  # vectors written between two checkpoints: others have their turn
-BYTES_OF_ID = 4  # what a token id counts for, where texts count their bytes
-
-NonEmpty = Annotated[str, Meta(min_length=1)]
-TokenIds = Annotated[
-    list[Annotated[int, Meta(ge=0, le=2**31 - 1)]], Meta(min_length=1)
-]  # the engine knows the vocabulary, and checks again
 
 
 class EmbeddingBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,10 +40,6 @@ class EmbeddingBody(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _BODY: msgspec.json.Decoder[EmbeddingBody] = msgspec.json.Decoder(EmbeddingBody)
-_TEXT: msgspec.json.Decoder[str] = msgspec.json.Decoder(NonEmpty)
-_TEXTS: msgspec.json.Decoder[list[str]] = msgspec.json.Decoder(list[NonEmpty])
-_IDS: msgspec.json.Decoder[list[int]] = msgspec.json.Decoder(TokenIds)
-_LISTS: msgspec.json.Decoder[list[list[int]]] = msgspec.json.Decoder(list[TokenIds])
 
 
 @attrs.frozen(kw_only=True)
@@ -71,7 +62,7 @@ def parse_embedding(body: bytes, headers: Headers, unix_now: float) -> Embedding
     ignored = list(unknown_names(sent, EmbeddingBody))
     if "queue" in sent and not is_null(sent["queue"]):
         ignored += unknown_names(fields_of(sent["queue"], "queue"), QueueBody, "queue.")
-    inputs, listed = _inputs(form.input)
+    inputs, listed = read_inputs(form.input, "input", MAX_INPUTS)
     return EmbeddingRequest(
         spec=form.model,
         max_tokens=1,
@@ -84,10 +75,7 @@ def parse_embedding(body: bytes, headers: Headers, unix_now: float) -> Embedding
 
 def of_embedding(parsed: EmbeddingRequest) -> Prompted:
     """Return a request for vectors as the scheduler needs it."""
-    size = sum(
-        len(one.text.encode()) if isinstance(one, Text) else BYTES_OF_ID * len(one.ids)
-        for one in parsed.embed.inputs
-    )
+    size = sum(map(bytes_of, parsed.embed.inputs))
     return Prompted(parsed, (parsed.embed,), (size,), kind=Kind.EMBEDDING)
 
 
@@ -114,34 +102,3 @@ async def embedding_list(parsed: EmbeddingRequest, exchange: Exchange) -> bytes:
     tokens = exchange.usage.prompt_tokens
     rest = {"model": exchange.model, "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
     return b'{"object":"list","data":[' + b",".join(pieces) + b"]," + encode(rest)[1:]
-
-
-def _inputs(raw: Raw) -> tuple[tuple[Text | Tokens, ...], bool]:
-    """Return the texts, and whether they came as a list of several.
-
-    The first byte, and in a list that of the first item, tell which of four forms it is.
-    """
-    if is_null(raw):
-        raise wrong("input", "input required")
-    content = bytes(raw)
-    if content[:1] != b"[":
-        return (Text(decode_part(content, _TEXT, "input")),), False
-    match content[1:].lstrip(b" \t\r\n")[:1]:
-        case b"]":
-            raise wrong("input", "input required")
-        case b'"':
-            texts = decode_part(content, _TEXTS, "input")
-            _count(len(texts))
-            return tuple(Text(text) for text in texts), True
-        case b"[":
-            _count(content.count(b"[") - 1)  # before the lists are built: millions take a second
-            lists = decode_part(content, _LISTS, "input")
-            return tuple(Tokens(tuple(each)) for each in lists), True
-        case _:
-            ids = decode_part(content, _IDS, "input")
-            return (Tokens(tuple(ids)),), False
-
-
-def _count(inputs: int) -> None:
-    if inputs > MAX_INPUTS:
-        raise wrong("input", f"more than {MAX_INPUTS} inputs")
