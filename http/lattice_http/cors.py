@@ -13,22 +13,19 @@ MAX_AGE_S = 600  # a preflight's answer may be reused this long; browsers cap it
 _NAMES = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~, -]{0,1024}")
 
 
-def parse_origins(text: str) -> tuple[str, ...]:
-    """Read ``CORS_ORIGINS``: a comma list, or ``*``. Spaces and trailing slashes are forgiven."""
-    entries = (entry.strip().rstrip("/") for entry in text.split(","))
-    return tuple(dict.fromkeys(entry for entry in entries if entry))
-
-
 @attrs.frozen
 class Cors:
-    """The allowed origins, as a browser writes them: ``http://localhost:3000``."""
+    """The allowed origins, as a browser writes them: ``http://localhost:3000``; or ``*``.
+
+    Capitals and a slash at the end, which people write and browsers do not, are forgiven.
+    """
 
     origins: tuple[str, ...] = ()
     _allowed: frozenset[bytes] = attrs.field(init=False)
 
     @_allowed.default
     def _lowered(self) -> frozenset[bytes]:
-        return frozenset(origin.lower().encode("utf-8") for origin in self.origins)
+        return frozenset(origin.lower().rstrip("/").encode() for origin in self.origins)
 
     @property
     def enabled(self) -> bool:

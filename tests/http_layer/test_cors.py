@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from lattice_http.cors import parse_origins
 from lattice_http.security import SecurityPolicy
 from tests.http_layer.guarded import KEYED, LOCAL, ask
 
@@ -58,5 +57,9 @@ async def test_a_request_without_origin_gets_no_cors_header_but_vary() -> None:
     assert b"access-control-allow-origin" not in answer.headers
 
 
-def test_origins_are_trimmed() -> None:
-    assert parse_origins(" http://a , ,http://b/,http://a") == ("http://a", "http://b")
+async def test_a_slash_behind_an_origin_is_forgiven() -> None:
+    policy = SecurityPolicy(cors_origins=("HTTP://A.example/",))
+
+    answer = await ask(policy, headers=[(b"origin", b"http://a.example")])
+
+    assert answer.headers[b"access-control-allow-origin"] == b"http://a.example"
