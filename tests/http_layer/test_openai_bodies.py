@@ -28,7 +28,7 @@ def test_a_bare_request_leaves_everything_to_profile_and_settings() -> None:
     assert request.wishes == Wishes()
     assert request.ignored == ()
     assert request.swarm is None
-    assert not request.has_image
+    assert request.image_param is None
     assert request.messages == ({"role": "user", "content": "Hello"},)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lattice_actors.errors import BadRequest
+from lattice_actors.generation import Text
 from lattice_http.openai.bodies import parse_json
 from lattice_http.openai.chat import parse_chat
 from lattice_http.openai.completions import parse_completion
@@ -96,7 +97,7 @@ def test_an_object_has_a_bounded_number_of_fields() -> None:
 def test_only_messages_and_prompt_may_be_large() -> None:
     large = "x" * 2_000_000
 
-    assert chat(messages=[{"role": "user", "content": large}]).text_chars == 2_000_000
-    assert completion(prompt=large).text_chars == 2_000_000
+    assert chat(messages=[{"role": "user", "content": large}]).text_bytes == 2_000_000
+    assert completion(prompt=large).prompts == (Text(large),)
     error = refused(parse_chat, json.dumps({"messages": HELLO, "metadata": large}).encode())
     assert "beside messages and prompt" in error.message

@@ -164,7 +164,6 @@ def _request(
         spec=form.model,
         messages=said.turns,
         messages_json=encode(said.source),
-        text_chars=said.text_bytes,
         text_bytes=said.text_bytes,
         image_param=said.image_param,
         template_options=options,

@@ -22,9 +22,10 @@ MAX_REST_BYTES = 1024 * 1024  # of all that is no prompt: a million tiny fields 
 MAX_REASON_CHARS = 300
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
+UINT64_MAX = 2**64 - 1  # the largest integer that goes to the engine
 
+OBJECT: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
 _FIELDS: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_OBJECT: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
 
 
 class _Bulk(msgspec.Struct):
@@ -89,7 +90,7 @@ def parse_json(body: bytes) -> dict[str, Any]:
         BadRequest: bad JSON (NaN and infinities included), invalid UTF-8, nested too deeply, or
             no object.
     """
-    return _guarded(_OBJECT, _text(body), "")
+    return _guarded(OBJECT, _text(body), "")
 
 
 def unknown_names(
@@ -120,6 +121,27 @@ def is_empty(raw: msgspec.Raw, brackets: bytes, param: str) -> bool:
     if content[:1] != brackets[:1]:
         raise wrong(param, f"expected {'an array' if brackets == b'[]' else 'an object'}")
     return not content[1:-1].strip(_WHITESPACE)
+
+
+def check_portable(value: object, depth: int, param: str) -> None:
+    """Refuse what msgpack cannot carry to the engine, and what is nested deeper than *depth*.
+
+    Raises:
+        BadRequest: blames *param*, the field that has *value*.
+    """
+    match value:
+        case dict() | list() if depth == 0:
+            raise wrong(param, "nested too deeply")
+        case dict():
+            for inner in value.values():
+                check_portable(inner, depth - 1, param)
+        case list():
+            for inner in value:
+                check_portable(inner, depth - 1, param)
+        case int() if not INT64_MIN <= value <= UINT64_MAX:
+            raise wrong(param, "an integer has more than 64 bits")
+        case _:
+            pass
 
 
 def _text(body: bytes) -> bytes:

@@ -11,7 +11,7 @@ from msgspec import Meta, Raw
 from lattice_actors.generation import Chat, JsonObject
 from lattice_http.prompted import Prompted
 
-from .bodies import decode, decode_part, is_null, unsupported, wrong
+from .bodies import decode, is_null, unsupported, wrong
 from .messages import Message, read_turns
 from .request import ModelBody, ModelRequest, TokenLimit, shared_fields
 from .template_options import Effort, read_template_options, with_effort
@@ -40,9 +40,6 @@ class ChatBody(ModelBody, frozen=True, kw_only=True):
 
 
 _BODY: msgspec.json.Decoder[ChatBody] = msgspec.json.Decoder(ChatBody)
-_RAW_MESSAGES: msgspec.json.Decoder[list[dict[str, Any]]] = msgspec.json.Decoder(
-    list[dict[str, Any]]
-)
 
 
 @attrs.frozen(kw_only=True)
@@ -51,21 +48,11 @@ class ChatRequest(ModelRequest):
 
     messages: tuple[JsonObject, ...]
     messages_json: bytes = attrs.field(repr=False)  # as sent
-    text_chars: int  # characters of all contents
-    text_bytes: int  # the same in UTF-8
+    text_bytes: int  # of all contents, in UTF-8
     image_param: str | None = None  # the first image, "messages[0].content[1]"
     template_options: JsonObject = attrs.field(factory=dict[str, Any])
     tools: tuple[JsonObject, ...] = ()
     tools_bytes: int = 0  # of JSON
-
-    @property
-    def has_image(self) -> bool:
-        """Only a model with vision may answer."""
-        return self.image_param is not None
-
-    def raw_messages(self) -> list[dict[str, Any]]:
-        """Return the messages as sent, decoded anew: for servers that take them as they are."""
-        return decode_part(self.messages_json, _RAW_MESSAGES, "messages")
 
     def prompt(self) -> Chat:
         """Return what the model is asked."""
@@ -94,7 +81,6 @@ def parse_chat(body: bytes, headers: Headers, unix_now: float) -> ChatRequest:
     return ChatRequest(
         messages=turns.messages,
         messages_json=bytes(sent["messages"]),
-        text_chars=turns.text_chars,
         text_bytes=turns.text_bytes,
         image_param=turns.image_param,
         logprobs=_logprobs(form),

@@ -5,14 +5,14 @@ Only the form is checked here. Whether a grammar makes sense, the engine says be
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Raw
 
 from lattice_actors.generation import Grammar
 
-from .bodies import decode_part, is_null, wrong
+from .bodies import OBJECT, decode_part, is_null, wrong
 
 MAX_GRAMMAR_BYTES = 64 * 1024  # of UTF-8; compiling takes a fraction of a second up to here
 MAX_CHOICES = 1000
@@ -39,7 +39,6 @@ class ResponseFormat(msgspec.Struct, frozen=True):
     json_schema: JsonSchema | None = None
 
 
-_OBJECT: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
 _TEXT: msgspec.json.Decoder[str] = msgspec.json.Decoder(str)
 
 
@@ -84,9 +83,13 @@ def _of_format(response_format: ResponseFormat) -> Grammar:
 
 
 def schema_grammar(schema: bytes | Raw, where: str, param: str) -> Grammar:
-    """Return the grammar of the JSON schema at *where*; *param* is the field to blame later."""
+    """Return the grammar of the JSON schema at *where*; *param* is the field to blame later.
+
+    Raises:
+        BadRequest: it is no JSON object, or too large.
+    """
     text = bytes(schema)
     if len(text) > MAX_GRAMMAR_BYTES:
         raise wrong(param, f"more than {MAX_GRAMMAR_BYTES} bytes")
-    decode_part(text, _OBJECT, where)
+    decode_part(text, OBJECT, where)
     return Grammar("json_schema", text.decode(), param)

@@ -1,4 +1,4 @@
-"""Texts or token ids, one or several: what completions continue and embeddings turn into vectors."""
+"""Texts or token ids, one or several: what completions go on from, and embeddings are made of."""
 
 from __future__ import annotations
 

@@ -66,15 +66,14 @@ class Turns:
     """
 
     messages: tuple[JsonObject, ...]
-    text_chars: int  # characters of all contents
-    text_bytes: int  # the same in UTF-8
+    text_bytes: int  # of all contents, in UTF-8
     image_param: str | None  # the first image, "messages[0].content[1]"
 
 
 def read_turns(sent: Sequence[Message]) -> Turns:
     """Return what templates are given. Raises BadRequest."""
     messages: list[JsonObject] = []
-    chars = size = 0
+    size = 0
     image: str | None = None
     for index, message in enumerate(sent):
         content = message.content
@@ -82,10 +81,9 @@ def read_turns(sent: Sequence[Message]) -> Turns:
             content, position = _flatten(message, index)
             if image is None and position is not None:
                 image = f"messages[{index}].content[{position}]"
-        chars += len(content)
         size += len(content) if content.isascii() else len(content.encode())
         messages.append(_turn(message, content))
-    return Turns(tuple(messages), chars, size, image)
+    return Turns(tuple(messages), size, image)
 
 
 def _flatten(message: Message, index: int) -> tuple[str, int | None]:

@@ -11,13 +11,12 @@ from msgspec import Meta, Raw
 
 from lattice_actors.generation import JsonObject, ToolUse
 
-from .bodies import INT64_MIN, decode_part, is_empty, is_null, unsupported, wrong
+from .bodies import OBJECT, check_portable, decode_part, is_empty, is_null, unsupported, wrong
 
 MAX_TOOLS = 128  # as at OpenAI
 MAX_PARAMETERS_BYTES = 64 * 1024  # of one tool
 MAX_TOOLS_BYTES = 256 * 1024  # of all: 60,000 tokens, more than most contexts have
 MAX_DEPTH = 32  # of a schema
-UINT64_MAX = 2**64 - 1  # the largest integer that goes to the engine
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")  # OpenAI's pattern, and Anthropic's
 
@@ -49,7 +48,6 @@ _TOOLS: msgspec.json.Decoder[list[Tool]] = msgspec.json.Decoder(list[Tool])
 _CHOICE: msgspec.json.Decoder[Literal["none", "auto", "required"] | NamedTool] = (
     msgspec.json.Decoder(Literal["none", "auto", "required"] | NamedTool)
 )
-_OBJECT: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
 
 
 @attrs.frozen
@@ -126,30 +124,13 @@ def _use(choice: Raw, parallel: bool | None, given: dict[str, JsonObject]) -> To
 def _schema(raw: Raw, where: str) -> dict[str, Any]:
     if len(memoryview(raw)) > MAX_PARAMETERS_BYTES:
         raise wrong(where, f"more than {MAX_PARAMETERS_BYTES} bytes")
-    schema = decode_part(raw, _OBJECT, where)
+    schema = decode_part(raw, OBJECT, where)
     if schema.get("type", "object") != "object":
         raise wrong(f"{where}.type", "expected 'object'")
     for key, kind in (("properties", dict), ("required", list)):
         if not isinstance(schema.get(key, kind()), kind):
             raise wrong(f"{where}.{key}", f"expected {'an object' if kind is dict else 'an array'}")
-    _check(schema, MAX_DEPTH, where)
+    check_portable(schema, MAX_DEPTH, where)
     if schema and "type" not in schema and "$ref" not in schema:
         schema = {"type": "object", **schema}
     return schema
-
-
-def _check(value: object, depth: int, where: str) -> None:
-    """Refuse what cannot go to the engine."""
-    match value:
-        case dict() | list() if depth == 0:
-            raise wrong(where, "nested too deeply")
-        case dict():
-            for inner in value.values():
-                _check(inner, depth - 1, where)
-        case list():
-            for inner in value:
-                _check(inner, depth - 1, where)
-        case int() if not INT64_MIN <= value <= UINT64_MAX:
-            raise wrong(where, "an integer has more than 64 bits")
-        case _:
-            pass

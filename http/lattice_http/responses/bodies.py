@@ -186,7 +186,6 @@ def complete(
         spec=form.model,
         messages=tuple(said.turns),
         messages_json=encode(said.source),
-        text_chars=said.text_bytes,
         text_bytes=said.text_bytes,
         image_param=said.image_param,
         template_options=options,
