@@ -18,6 +18,7 @@ import structlog
 from .answer import Answer
 from .asgi import ASGIApp, Headers, Message, Receive, Scope, Send
 from .cors import Cors
+from .errors import telling
 from .hosts import check_bind, host_of, is_loopback, is_own_name
 from .request_line import REQUEST_ID, Asked, Refusal, Sizes, read_headers, settle_target
 
@@ -57,11 +58,22 @@ class SecurityPolicy:
     open_sockets: frozenset[str] = frozenset()
     sizes: Sizes = attrs.field(factory=Sizes)
 
+    _digest: bytes | None = attrs.field(init=False, repr=False)  # None: there is no key
+
+    @_digest.default
+    def _digest_of_ours(self) -> bytes | None:
+        return hashlib.sha256(self.api_key.encode()).digest() if self.api_key else None
+
+    @property
+    def has_key(self) -> bool:
+        """Whether callers have to show a key."""
+        return self._digest is not None
+
     def is_key(self, key: bytes) -> bool:
         """Whether *key* opens everything; without a key of our own, any does."""
-        ours = (self.api_key or "").encode()
-        digests = (hashlib.sha256(each).digest() for each in (key, ours))
-        return not ours or hmac.compare_digest(*digests)
+        # Digests are of equal length, so the time it takes tells nothing of ours.
+        digest = hashlib.sha256(key).digest()
+        return self._digest is None or hmac.compare_digest(digest, self._digest)
 
     @open_prefixes.validator
     def _not_everything(self, _: object, value: tuple[str, ...]) -> None:
@@ -77,7 +89,6 @@ class Guarded:
         self._policy = policy
         self._cors = Cors(policy.cors_origins)
         key = (policy.api_key or "").encode()
-        self._key_digest = hashlib.sha256(key).digest() if key else None
         self._principal = f"key:{hashlib.sha256(key).hexdigest()[:12]}" if key else ANONYMOUS
         self._names = frozenset(
             host_of(name) or name.lower() for name in (policy.bound_host, *policy.allowed_hosts)
@@ -107,7 +118,9 @@ class Guarded:
                 receive = self._watch_body(scope, asked, receive, answer)
             await self._app(scope, receive, answer.send)
         except* Refusal as refusals:
-            await answer.refuse(_first(refusals))
+            refusal = telling(refusals)
+            assert isinstance(refusal, Refusal)
+            await answer.refuse(refusal)
         except* Exception:
             # The app answers its own errors; this one it did not see coming.
             log.exception("request failed outside the app", path=scope["path"])
@@ -131,7 +144,7 @@ class Guarded:
             )
         # A socket may be let in without the key, and asks for it later.
         asked_later = scope["type"] == "websocket" and scope["path"] in self._policy.open_sockets
-        if asked.origin is not None and (self._key_digest is None or asked_later):
+        if asked.origin is not None and (not self._policy.has_key or asked_later):
             self._admit_origin(scope, method, asked)
         return False
 
@@ -174,7 +187,7 @@ class Guarded:
         return [ALLOW]
 
     def _identify(self, scope: Scope, asked: Asked) -> None:
-        known = self._key_digest is None or any(self._is_key(key) for key in asked.keys)
+        known = not self._policy.has_key or any(map(self._policy.is_key, asked.keys))
         shown_wrong = scope["type"] == "websocket" and any(asked.keys)
         if not known and (shown_wrong or not self._is_open(scope)):
             raise Refusal(
@@ -188,10 +201,6 @@ class Guarded:
         state = scope["state"]
         state["authenticated"] = known
         state["principal"] = self._principal if known else ANONYMOUS
-
-    def _is_key(self, key: bytes) -> bool:
-        digest = hashlib.sha256(key).digest()  # of equal length, so that it leaks none
-        return self._key_digest is not None and hmac.compare_digest(digest, self._key_digest)
 
     def _is_open(self, scope: Scope) -> bool:
         path: str = scope["path"]
@@ -255,8 +264,3 @@ def _counted(receive: Receive, limit: int, answer: Answer) -> Receive:
 
 def _too_large(limit: int) -> Refusal:
     return Refusal(413, f"the body is larger than {limit} bytes", "request_too_large", close=True)
-
-
-def _first(group: BaseExceptionGroup[Refusal]) -> Refusal:
-    inner = group.exceptions[0]
-    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
