@@ -16,6 +16,8 @@ CONTAINER_NAMES = frozenset(
         "host.lima.internal",
     }
 )
+# What means every address of this machine, and the first one of that kind.
+_EVERY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{0,5}))?")
 
 
@@ -55,6 +57,16 @@ def host_of(authority: str) -> str | None:
 def is_own_name(host: str) -> bool:
     """Whether no other site's name can be *host*: what a rebound DNS name can never be."""
     return is_loopback(host) or host.endswith(".localhost") or host in CONTAINER_NAMES
+
+
+def url_of(host: str, port: int) -> str:
+    """The address of a server at *host*; one of IPv6 stands in brackets."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def own_url(host: str, port: int) -> str:
+    """Where this machine reaches a server that listens on *host*, which may mean every address."""
+    return url_of(_EVERY_ADDRESS.get(host, host), port)
 
 
 def check_bind(host: str, api_key: str | None, allow_public_no_auth: bool) -> str | None:

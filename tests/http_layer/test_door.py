@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lattice_http.door import Door, Refused
-from lattice_http.hosts import check_bind, is_loopback
+from lattice_http.hosts import check_bind, is_loopback, own_url
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,21 @@ def test_only_loopback_may_be_open_to_all(host: str, local: bool) -> None:
     assert (check_bind(host, "", allow_public_no_auth=False) is None) is local
     assert check_bind(host, "key", allow_public_no_auth=False) is None
     assert check_bind(host, None, allow_public_no_auth=True) is None
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:5001"),
+        ("192.168.1.20", "http://192.168.1.20:5001"),
+        ("", "http://127.0.0.1:5001"),
+        ("0.0.0.0", "http://127.0.0.1:5001"),
+        ("::", "http://[::1]:5001"),
+        ("fe80::1", "http://[fe80::1]:5001"),
+    ],
+)
+def test_a_server_is_reached_where_it_listens(host: str, url: str) -> None:
+    assert own_url(host, 5001) == url
 
 
 @given(

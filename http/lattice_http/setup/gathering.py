@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import shutil
-import ssl
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,10 +22,10 @@ from lattice_actors.remote.plan import UpstreamPlan
 from lattice_actors.remote.probing import Probe
 from lattice_actors.remote.resolving import install
 from lattice_actors.residency.needs import needed_bytes
-from lattice_http.hosts import is_loopback
+from lattice_http.hosts import is_loopback, own_url
 from lattice_http.listening import AddressInUse, CannotBind, bind
 
-from .looking import CONNECT_S
+from .looking import CONNECT_S, tls_for
 from .machine_checks import CacheFacts, MemoryFacts, PlatformFacts, TrialFacts
 from .serving_checks import Listener, UpstreamFacts
 
@@ -145,9 +144,7 @@ async def who_listens(host: str, port: int) -> tuple[Listener, str]:
 
 async def _is_lattice(host: str, port: int) -> bool:
     """Whether it says its name, or refuses to in our words."""
-    # What is bound on all addresses is reached by the first of them.
-    peer = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    url = f"http://{f'[{peer}]' if ':' in peer else peer}:{port}"
+    url = own_url(host, port)
     timeout = httpx2.Timeout(PEEK_S, connect=CONNECT_S)
     try:
         async with httpx2.AsyncClient(timeout=timeout, trust_env=False) as client:
@@ -181,7 +178,7 @@ async def _ask_upstream(plan: UpstreamPlan, own_port: int) -> UpstreamFacts:
     url = httpx2.URL(plan.url)
     if url.port == own_port and is_loopback(url.host):
         return UpstreamFacts(plan.name, plan.url, itself=True)
-    async with Connection(plan, Ledger(), _tls(plan.url)) as connection:
+    async with Connection(plan, Ledger(), tls_for(plan.url)) as connection:
         probed = await Probe(plan, connection).list_models()
     listing = probed.listing
     if listing is None:
@@ -209,7 +206,7 @@ async def ask_cloud(plan: CloudPlan) -> str:
     url = plan.server.url
     try:
         async with httpx2.AsyncClient(
-            timeout=CLOUD_S, trust_env=False, headers=headers, verify=_tls(url)
+            timeout=CLOUD_S, trust_env=False, headers=headers, verify=tls_for(url)
         ) as client:
             with trio.fail_after(CLOUD_S):
                 for entry in plan.entries():
@@ -224,11 +221,6 @@ async def ask_cloud(plan: CloudPlan) -> str:
     except (httpx2.HTTPError, OSError) as error:
         return f"{url} cannot be reached: {str(error)[:100] or type(error).__name__}"
     return ""
-
-
-def _tls(url: str) -> ssl.SSLContext:
-    secure = url.startswith("https")
-    return ssl.create_default_context() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def is_readable_by_others(file: Path) -> bool:

@@ -7,6 +7,8 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from lattice_http.hosts import own_url
+
 from .proposal import Folder
 from .servers import Nothing, Server
 from .writing import shown_path
@@ -48,7 +50,7 @@ def next_steps(file: Path | None, host: str, port: int) -> Iterator[str]:
     config = f" --config {shlex.quote(str(file))}" if file is not None else ""
     yield "next:"
     yield f"  lattice-trio doctor{config}    what is wrong, and what to do"
-    yield f"  lattice-trio serve{config}     http://{host}:{port}/v1, /dashboard/ for people"
+    yield f"  lattice-trio serve{config}     {own_url(host, port)}/v1, /dashboard/ for people"
     yield '  then ask for a role: "model": "role:coder", role:fast, or auto'
 
 

@@ -15,6 +15,7 @@ from lattice_actors.settings import Settings
 from lattice_http.cli.arguments import effective_settings
 from lattice_http.cli.examples import epilogue
 from lattice_http.cli.terminal import say
+from lattice_http.hosts import own_url
 
 from . import here, listing, live
 
@@ -52,7 +53,7 @@ def show(
         return WRONG_USE
     served, problem = None, None
     try:
-        served = live.ask(base_url or live.address(settings), settings.api_key)
+        served = live.ask(base_url or own_url(settings.host, settings.port), settings.api_key)
     except live.NotServed as error:
         problem = str(error)
     found = here.scan(settings)

@@ -135,8 +135,8 @@ def _explained(endpoint: str, repo: str, revision: str | None) -> Iterator[None]
             f"{repo} is gated: accept its terms at {endpoint}/{repo}, and come back {_TOKEN}"
         ) from None
     except RepositoryNotFoundError:
-        known = "that your token may see" if get_token() else f"; a private one opens {_TOKEN}"
-        raise HubProblem(f"there is no repository {repo} {known}".replace(" ;", ";")) from None
+        known = " that your token may see" if get_token() else f"; a private one opens {_TOKEN}"
+        raise HubProblem(f"there is no repository {repo}{known}") from None
     except RevisionNotFoundError:
         raise HubProblem(f"{repo} has no revision {revision or 'main'}") from None
     except OfflineModeIsEnabled:

@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import httpx2
 
-from lattice_actors.settings import Settings
-
 from .listing import Served
 
 TIMEOUT_S = 5.0  # it answers from memory; a first scan of many folders may take seconds
-_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 class NotServed(Exception):
     """No list of a server's models; the text says why."""
-
-
-def address(settings: Settings) -> str:
-    """Return where a server with these settings answers on this machine."""
-    host = _ANYWHERE.get(settings.host, settings.host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
 def ask(url: str, api_key: str | None) -> Served:

@@ -27,7 +27,7 @@ from lattice_actors.catalog.entry import ModelEntry, Unusable
 from lattice_actors.catalog.weights import BrokenModel
 
 from .files import CONFIG, NotLoadable, RemoteFile, check, needed
-from .hub import Hub, HubProblem, Repository
+from .hub import Hub, Repository
 from .text import size
 
 DRAFTS = ".pull"  # hidden: a scan of the root passes it over
@@ -215,6 +215,3 @@ def _size(path: Path) -> int:
 
 def _sum(files: list[RemoteFile] | tuple[RemoteFile, ...]) -> int:
     return sum(file.size_bytes for file in files)
-
-
-__all__ = ["DRAFTS", "HubProblem", "Progress", "PullFailed", "Pulled", "pull"]
