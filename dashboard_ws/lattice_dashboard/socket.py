@@ -10,12 +10,11 @@ from __future__ import annotations
 import base64
 import binascii
 from contextlib import suppress
-from typing import Any
 
 import attrs
 import msgspec
 import trio
-from quart import Blueprint, websocket
+from quart import Blueprint, Websocket, websocket
 
 from lattice_actors.errors import LatticeError
 from lattice_actors.metrics.feed import Subscription
@@ -44,7 +43,7 @@ class Sockets:
     inside: int = attrs.field(init=False, default=0)
     strangers: int = attrs.field(init=False, default=0)
 
-    async def serve(self, client: Any) -> None:  # noqa: ANN401 - quart's proxy
+    async def serve(self, client: Websocket) -> None:
         """Serve one socket until either side ends it."""
         asked = client.requested_subprotocols
         await client.accept(subprotocol=PROTOCOL if PROTOCOL in asked else None)
@@ -59,7 +58,7 @@ class Sockets:
         finally:
             self.inside -= 1
 
-    async def _admit(self, client: Any, asked: list[str]) -> bool:  # noqa: ANN401
+    async def _admit(self, client: Websocket, asked: list[str]) -> bool:
         if client.scope["state"].get("authenticated"):
             return True
         shown = [key for key in map(_key_in, asked) if key is not None]
@@ -77,14 +76,14 @@ class Sockets:
         await client.close(WRONG_KEY, "wrong key" if shown else "no key")
         return False
 
-    async def _first_message(self, client: Any) -> list[bytes]:  # noqa: ANN401
+    async def _first_message(self, client: Websocket) -> list[bytes]:
         with trio.move_on_after(self.desk.hello_s):
             first = await client.receive()
             with suppress(msgspec.DecodeError, UnicodeEncodeError):
                 return [msgspec.json.decode(first, type=_Hello).key.encode()]
         return []
 
-    async def _follow(self, client: Any) -> None:  # noqa: ANN401
+    async def _follow(self, client: Websocket) -> None:
         try:
             async with (
                 self.desk.lattice.metrics.follow() as subscription,
@@ -99,14 +98,14 @@ class Sockets:
         if self.desk.leaving.is_set():
             await client.close(GOING_AWAY, "the server is going away")
 
-    async def _tell(self, client: Any, subscription: Subscription) -> None:  # noqa: ANN401
+    async def _tell(self, client: Websocket, subscription: Subscription) -> None:
         # A client that takes nothing is cut off by the connection, after its write timeout.
         while True:
             for message in await subscription.receive():
                 await client.send(message)
 
 
-async def _hear(client: Any) -> None:  # noqa: ANN401
+async def _hear(client: Websocket) -> None:
     """Take what a client says and drop it: unread messages would hide that it leaves."""
     while True:
         await client.receive()
