@@ -91,11 +91,12 @@ def admin_routes(gateway: Gateway) -> Blueprint:
 
 def _prompted(body: bytes) -> Prompted:
     """Take the body of a chat, of a completion or of a request for embeddings."""
-    if "input" in parse_json(body) and "messages" not in parse_json(body):
+    sent = parse_json(body)
+    if "messages" not in sent and "input" in sent:
         return of_embedding(parse_embedding(body, request.headers, time.time()))
-    if "messages" in parse_json(body) or "prompt" not in parse_json(body):
-        return of_chat(parse_chat(body, request.headers, time.time()))
-    return of_completion(parse_completion(body, request.headers, time.time()))
+    if "messages" not in sent and "prompt" in sent:
+        return of_completion(parse_completion(body, request.headers, time.time()))
+    return of_chat(parse_chat(body, request.headers, time.time()))
 
 
 async def _plan(gateway: Gateway, prompted: Prompted) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import attrs
 from lattice_actors.generation import CallPiece, Delta, FinishReason, Usage
 from lattice_http import sse
 from lattice_http.json_bytes import encode, encode_text
+from lattice_http.openai.answers import whole, whole_calls
 
 from .errors import error_body
 
@@ -49,13 +50,13 @@ def whole_message(
     stop: str = "",
 ) -> dict[str, Any]:
     """Return a ``message`` made of all pieces of an answer, which *stop* ended, if any."""
-    said = _joined(deltas)
+    said = whole(deltas, reason, logprobs=False)
     content: list[dict[str, Any]] = []
     if said.reasoning:
         content.append({"type": "thinking", "thinking": said.reasoning, "signature": ""})
     if said.text:
         content.append({"type": "text", "text": said.text})
-    content += [_tool_use(call) for call in _whole_calls(said.calls)]
+    content += [_tool_use(call) for call in whole_calls(said.calls)]
     return {
         "id": answer_id,
         "type": "message",
@@ -71,28 +72,6 @@ def _stopped(reason: FinishReason, stop: str) -> dict[str, Any]:
     if stop and reason is FinishReason.STOP:
         return {"stop_reason": "stop_sequence", "stop_sequence": stop}
     return {"stop_reason": _REASONS[reason], "stop_sequence": None}
-
-
-def _joined(deltas: Sequence[Delta]) -> Delta:
-    return Delta(
-        "".join(delta.text for delta in deltas),
-        sum(delta.tokens for delta in deltas),
-        reasoning="".join(delta.reasoning for delta in deltas),
-        calls=tuple(call for delta in deltas for call in delta.calls),
-    )
-
-
-def _whole_calls(pieces: Sequence[CallPiece]) -> list[CallPiece]:
-    calls: dict[int, CallPiece] = {}
-    for piece in pieces:
-        known = calls.get(piece.index, CallPiece(piece.index))
-        calls[piece.index] = CallPiece(
-            piece.index,
-            known.id or piece.id,
-            known.name or piece.name,
-            known.arguments + piece.arguments,
-        )
-    return [calls[index] for index in sorted(calls)]
 
 
 def _tool_use(call: CallPiece) -> dict[str, Any]:

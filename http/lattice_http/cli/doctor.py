@@ -11,7 +11,7 @@ import attrs
 import trio
 
 from lattice_actors.capability.roles import find_roles
-from lattice_actors.catalog.entry import Kind, Snapshot
+from lattice_actors.catalog.entry import Snapshot
 from lattice_actors.engine import builtin
 from lattice_actors.exit_codes import FAILED, OK
 from lattice_actors.remote.cloud_plan import CloudPlan
@@ -182,14 +182,11 @@ def _file_facts(effective: Effective, file: SettingsFile | None) -> FileFacts:
 
 def _model_facts(settings: Settings, made: _Parts) -> ModelFacts:
     root = settings.model_root
-    chats = any(model.kind is Kind.CHAT for model in made.found.models)
-    elsewhere = bool(settings.upstream) or settings.lm_studio_url is not None
-    offered = settings.builtin or not (chats or elsewhere)  # as in `serve`
     return ModelFacts(
         named=root,
         found=made.found,
         there=root is None or root.is_dir(),
-        builtin=settings.model is None and offered and builtin.locate() is not None,
+        builtin=parts.offers_builtin(settings, made.found) and builtin.locate() is not None,
     )
 
 

@@ -17,7 +17,7 @@ from lattice_actors.capability.question import Rules
 from lattice_actors.capability.roles import find_roles
 from lattice_actors.capability.spec import placeholders
 from lattice_actors.catalog import discovery
-from lattice_actors.catalog.entry import CLOUD, ModelEntry, Snapshot, Unusable
+from lattice_actors.catalog.entry import CLOUD, Kind, ModelEntry, Snapshot, Unusable
 from lattice_actors.lattice import Budget, Inventory, Lattice
 from lattice_actors.metrics.metrics_handle import Shown
 from lattice_actors.remote.plan import UpstreamPlan
@@ -147,6 +147,15 @@ def profiles(settings: Settings) -> Profiles:
         return load_profiles(file, settings.default_max_tokens, settings.max_tokens_ceiling)
     except (OSError, ValueError) as error:
         raise SettingsError(f"model_profiles_file: {file} cannot be used: {error}") from None
+
+
+def offers_builtin(settings: Settings, found: Snapshot) -> bool:
+    """Whether the built-in model is offered: where it is wanted, or nobody else could answer."""
+    if settings.model is not None:
+        return False
+    has_chat = any(entry.kind is Kind.CHAT for entry in found.models)
+    elsewhere = bool(settings.upstream) or settings.lm_studio_url is not None
+    return settings.builtin or not (has_chat or elsewhere)
 
 
 def builtin_entry(directory: Path | None) -> ModelEntry | None:

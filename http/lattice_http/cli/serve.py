@@ -12,14 +12,15 @@ import structlog
 import trio
 
 from lattice_actors.capability.question import Ask, Route
-from lattice_actors.catalog.entry import Kind, Snapshot
+from lattice_actors.catalog.entry import Snapshot
 from lattice_actors.engine import builtin
 from lattice_actors.errors import LatticeError
 from lattice_actors.lattice import Lattice, open_lattice
 from lattice_actors.settings import Settings
 from lattice_http.app import make_app
+from lattice_http.errors import telling
 from lattice_http.gateway import Gateway
-from lattice_http.hosts import check_bind
+from lattice_http.hosts import check_bind, url_of
 from lattice_http.lifecycle import WATCHDOG_S, Shutdown, Watchdog, watch_signals
 from lattice_http.log_lines import set_up_log
 from lattice_http.server import AddressInUse, CannotBind, serve
@@ -43,7 +44,7 @@ def run(settings: Settings) -> int:
     try:
         return trio.run(_serve, settings, watchdog)
     except* (AddressInUse, CannotBind) as errors:
-        say(str(_first(errors)))
+        say(str(telling(errors)))
     finally:
         watchdog.disarm()
     return FAILED
@@ -90,7 +91,7 @@ async def _serve_lattice(lattice: Lattice, settings: Settings, shutdown: Shutdow
                 )
             )
             for host, port in bound:
-                say(f"listening on http://{f'[{host}]' if ':' in host else host}:{port}")
+                say(f"listening on {url_of(host, port)}")
             if settings.dashboard:
                 say("the dashboard is below it: /dashboard/")
             for line in greeting(await lattice.catalog.snapshot(), settings.model_root):
@@ -140,9 +141,7 @@ async def _preload(lattice: Lattice, settings: Settings) -> None:
 
 async def _builtin(settings: Settings, found: Snapshot) -> Path | None:
     """Return the directory of the built-in model where it is to be offered; prepare it once."""
-    has_chat = any(entry.kind is Kind.CHAT for entry in found.models)
-    elsewhere = bool(settings.upstream) or settings.lm_studio_url is not None
-    if settings.model is not None or ((has_chat or elsewhere) and not settings.builtin):
+    if not parts.offers_builtin(settings, found):
         return None
     ready = builtin.prepared()
     if ready is not None or builtin.locate() is None:
@@ -164,10 +163,3 @@ async def _builtin(settings: Settings, found: Snapshot) -> Path | None:
         if process.returncode is None:
             process.kill()  # nothing is half done: it renames a finished folder
     return builtin.prepared()
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -20,6 +20,7 @@ from trio_websocket import (
 )
 
 from lattice_actors.metrics.patches import Document, apply
+from lattice_http.errors import telling
 
 from .terminal import FAILED, INTERRUPTED, WRONG_USE, say
 from .top_view import screen
@@ -74,9 +75,12 @@ def top(
     url = "ws" + root.removeprefix("http") + "/dashboard/ws"
     code = 0
     try:
-        trio.run(_write if once or json else _watch, url, api_key, once, json)
+        if once or json:
+            trio.run(_write, url, api_key, once, json)
+        else:
+            trio.run(_watch, url, api_key)
     except* NoState as group:
-        say(str(_first(group)))
+        say(str(telling(group)))
         code = FAILED
     except* KeyboardInterrupt:
         code = INTERRUPTED
@@ -102,9 +106,8 @@ async def _write(url: str, api_key: str | None, once: bool, json: bool) -> None:
         await _follow(url, api_key, followed, shown)
 
 
-async def _watch(url: str, api_key: str | None, once: bool, json: bool) -> None:
+async def _watch(url: str, api_key: str | None) -> None:
     """Draw the state for as long as the terminal is there."""
-    del once, json
     followed = Followed(problem=f"connecting to {url}")
     with Live(screen=True, auto_refresh=False) as live:
         async with trio.open_nursery() as nursery:
@@ -149,10 +152,3 @@ async def _follow(
         raise NoState(f"{url} closed the connection: {why}") from None
     except (HandshakeError, OSError) as error:
         raise NoState(f"cannot reach {url}: {error or type(error).__name__}") from None
-
-
-def _first(group: BaseExceptionGroup[NoState]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

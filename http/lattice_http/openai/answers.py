@@ -77,13 +77,23 @@ def message_object(answer: Whole) -> dict[str, Any]:
     }
     if answer.reasoning:
         message |= reasoning_fields(answer.reasoning)
-    calls: dict[int, CallPiece] = {}
-    for piece in answer.calls:
-        known = calls.get(piece.index, CallPiece(piece.index, piece.id, piece.name))
-        calls[piece.index] = attrs.evolve(known, arguments=known.arguments + piece.arguments)
-    if calls:
-        message["tool_calls"] = [call_object(calls[index]) for index in sorted(calls)]
+    if answer.calls:
+        message["tool_calls"] = [call_object(call) for call in whole_calls(answer.calls)]
     return message
+
+
+def whole_calls(pieces: Iterable[CallPiece]) -> list[CallPiece]:
+    """Return each call with all of its arguments; id and name are those that came first."""
+    calls: dict[int, CallPiece] = {}
+    for piece in pieces:
+        known = calls.get(piece.index, CallPiece(piece.index))
+        calls[piece.index] = CallPiece(
+            piece.index,
+            known.id or piece.id,
+            known.name or piece.name,
+            known.arguments + piece.arguments,
+        )
+    return [calls[index] for index in sorted(calls)]
 
 
 def reasoning_fields(text: str) -> dict[str, str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Collection
 from typing import Any
+
+from lattice_actors.release import VERSION
 
 from . import (
     chat_answers,
@@ -86,7 +87,7 @@ def document(routes: Collection[Route]) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "lattice-trio",
-            "version": _version(),
+            "version": VERSION,
             "description": ABOUT,
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
@@ -109,10 +110,3 @@ def document(routes: Collection[Route]) -> dict[str, Any]:
             },
         },
     }
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("lattice-trio")
-    except importlib.metadata.PackageNotFoundError:
-        return "0"  # run from a bare checkout

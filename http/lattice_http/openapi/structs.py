@@ -8,7 +8,6 @@ looked up in *raw*.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import attrs
 import msgspec
@@ -101,7 +100,7 @@ class Described:
         return schema | ({"additionalProperties": values} if values else {})
 
 
-def _bounded(kind: str, **bounds: Any) -> Schema:  # noqa: ANN401 - numbers, or a schema
+def _bounded(kind: str, **bounds: object) -> Schema:
     return {"type": kind} | {name: value for name, value in bounds.items() if value is not None}
 
 
