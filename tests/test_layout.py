@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import http.client
+import re
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
@@ -224,3 +225,14 @@ def test_an_actor_that_asks_would_be_found() -> None:
     assert asks(ast.parse(handle + actor + own), {"get"}) == []
     assert asks(ast.parse(handle + actor + own + by_mailbox), {"get"}) == [7]
     assert asks(ast.parse(handle + actor + own + by_handle), {"get"}) == [7]
+
+
+@pytest.mark.parametrize("package", ["lattice_http", "lattice_bench"])
+def test_the_map_of_a_package_names_every_module(package: str) -> None:
+    folder = PACKAGES[package]
+    there = {path.stem for path in folder.glob("*.py") if not path.stem.startswith("__")}
+    there |= {path.parent.name for path in folder.glob("*/__init__.py")}
+
+    mapped = set(re.findall(r"\w+", ast.get_docstring(tree(folder / "__init__.py")) or ""))
+
+    assert there - mapped == set()

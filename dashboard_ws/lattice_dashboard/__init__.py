@@ -1,0 +1,1 @@
+"""The page, its data for scripts (`routes`, `events`, `preferences`), and its `socket`."""

@@ -145,7 +145,9 @@ async def _plan(gateway: Gateway, prompted: Prompted) -> dict[str, Any]:
 async def _pin(gateway: Gateway, model: str, *, pinned: bool) -> Response:
     _refuse_remote(gateway.lattice, model)
     if (await gateway.lattice.catalog.snapshot()).get(model) is None:
-        raise ModelNotFound(f"There is no model {model!r}.", param="model")
+        raise ModelNotFound(
+            f"There is no model {model!r}; GET /v1/models lists those there are.", param="model"
+        )
     gateway.lattice.evictor.pin(model, pinned=pinned)
     view = await gateway.lattice.evictor.view()
     return json_response({"ok": True, "model": model, "pinned": sorted(view.pinned)})

@@ -110,7 +110,7 @@ class Gateway:
         started = trio.current_time()
         route, world, keys = await self.route(prompted, caller, avoid, escalate)
         if isinstance(route, NoRoute):
-            raise _no_route(route)
+            raise no_route(route)
         chosen = Chosen.of(world, route.model)
         tickets, clamped = tickets_for(prompted, caller, chosen, self.settings)
         if keys.remember is not None:
@@ -169,14 +169,13 @@ class Gateway:
             self._working.discard(working)
 
 
-def _no_route(no_route: NoRoute) -> Exception:
-    match no_route.code:
+def no_route(found: NoRoute) -> LatticeError:
+    """Return the error of the family that *found* belongs to."""
+    match found.code:
         case "model_unavailable":
-            family = LoadFailed if no_route.retry_after_s is None else ModelQuarantined
-            return family(
-                no_route.message, code=no_route.code, retry_after_s=no_route.retry_after_s
-            )
+            family = LoadFailed if found.retry_after_s is None else ModelQuarantined
+            return family(found.message, code=found.code, retry_after_s=found.retry_after_s)
         case "no_model_for_constraints":
-            return BadRequest(no_route.message, code=no_route.code, param=no_route.param)
+            return BadRequest(found.message, code=found.code, param=found.param)
         case _:
-            return ModelNotFound(no_route.message, code=no_route.code, param=no_route.param)
+            return ModelNotFound(found.message, code=found.code, param=found.param)

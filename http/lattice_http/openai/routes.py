@@ -90,7 +90,9 @@ def openai_routes(gateway: Gateway, swarms: Swarms) -> Blueprint:
         snapshot = await gateway.lattice.catalog.snapshot()
         entry = snapshot.get(model)
         if entry is None:
-            raise ModelNotFound(f"There is no model {model!r}.", param="model")
+            raise ModelNotFound(
+                f"There is no model {model!r}; GET /v1/models lists those there are.", param="model"
+            )
         state = (await _states(gateway)).get(model, "cold")
         return json_response(models.shown_model(entry, state))
 

@@ -83,8 +83,8 @@ STATUSES: dict[int, tuple[str, bool, tuple[str, str, str | None, str]]] = {
     400: (
         (
             "The request can never succeed as it is: `invalid_request`, `invalid_json`, "
-            "`unsupported_parameter`, `unsupported_model`, `context_length_exceeded`, "
-            "`request_crashes_engine`, `request_cancelled` and others."
+            "`unsupported_parameter`, `unsupported_model`, `no_model_for_constraints`, "
+            "`context_length_exceeded`, `request_crashes_engine`, `request_cancelled` and others."
         ),
         False,
         (
@@ -118,10 +118,7 @@ STATUSES: dict[int, tuple[str, bool, tuple[str, str, str | None, str]]] = {
         ),
     ),
     404: (
-        (
-            "`model_not_found` (the message lists what there is), `no_model_for_constraints`, "
-            "`not_found`."
-        ),
+        "`model_not_found` (the message lists what there is), `not_found`.",
         False,
         ("There is no model 'nemo'.", "invalid_request_error", "model", "model_not_found"),
     ),
@@ -178,7 +175,7 @@ STATUSES: dict[int, tuple[str, bool, tuple[str, str, str | None, str]]] = {
     ),
     503: (
         (
-            "The model cannot be had: `model_load_failed`, `model_quarantined`, "
+            "The model cannot be had: `model_unavailable`, `model_load_failed`, `model_quarantined`, "
             "`model_does_not_fit`, `model_crashed`, `oom`, `server_shutting_down`. `Retry-After` "
             "where waiting helps."
         ),
