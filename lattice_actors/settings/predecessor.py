@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-_LATER = "not yet in this version: "
-
 _GROUPS: Mapping[str, str] = {
     "Retry-After is predicted from measured rates": "MLX_QUEUE_RETRY_AFTER_SEC",
     "an evicted model's process ends, which returns all of its memory": "MLX_FORCE_GC_ON_EVICT",
@@ -17,7 +15,8 @@ _GROUPS: Mapping[str, str] = {
     "requests are tasks, not threads of a pool": "MAX_WORKERS",
     "litellm/<model> goes to the upstream that is named litellm, and nothing else to LiteLLM": """
         USE_LITELLM_FOR_ANTHROPIC ENABLE_LITELLM_PREFIX_ROUTING LITELLM_TIMEOUT_SECONDS""",
-    _LATER + "models are not downloaded": "MLX_GRAB_CACHE",
+    "serve downloads nothing; lattice-trio models pull does, into the folder of models": """
+        MLX_GRAB_CACHE""",
     "swarms stream as their models do": "SWARM_STREAM_CHUNK_CHARS",
 }
 
