@@ -12,7 +12,7 @@ from cyclopts import App, Parameter
 
 from .arms import BadArm
 from .examples import BENCH, epilogue
-from .failures import FAILED, WRONG_USE, say, tell_failures
+from .failures import FAILED, WRONG_USE, below_one, say, tell_failures
 from .gateway import GatewayFigures, Plan, measure
 from .limit import Comparison, bare_loop, compare
 from .load import Target, ask, run_load
@@ -69,8 +69,15 @@ def load(
         streams = [int(text) for text in concurrency.split(",")]
     except ValueError:
         return say(f"--concurrency is a list such as 1,8, not {concurrency!r}", WRONG_USE)
-    if min(*streams, requests, max_tokens, prompt_tokens, pairs, warm_up) < 1:
-        return say("counts begin at 1", WRONG_USE)
+    if fault := below_one(
+        concurrency=min(streams),
+        requests=requests,
+        max_tokens=max_tokens,
+        prompt_tokens=prompt_tokens,
+        pairs=pairs,
+        warm_up=warm_up,
+    ):
+        return say(fault, WRONG_USE)
     if suite.wanted:
         try:
             job = suite.job(target, tuple(streams), max_tokens, prompt_tokens, warm_up, limit)
@@ -108,8 +115,10 @@ def gateway(
 ) -> int:
     """Start a server with an engine that only echoes, and measure what the gateway itself costs."""
     plan = Plan(starts, rest_s, requests, streams, rounds, offered)
-    if min(starts, requests, streams, rounds) < 1 or min(rest_s, offered) <= 0:
-        return say("counts begin at 1", WRONG_USE)
+    if fault := below_one(starts=starts, requests=requests, streams=streams, rounds=rounds):
+        return say(fault, WRONG_USE)
+    if min(rest_s, offered) <= 0:
+        return say("--rest-s and --offered: expected more than 0", WRONG_USE)
     figures: GatewayFigures | None = None
     with tell_failures() as codes:
         figures = trio.run(measure, plan)
@@ -130,8 +139,10 @@ def watching(
     json: Annotated[Path | None, Parameter(help="Write the report here, too.")] = None,
 ) -> int:
     """Measure what it costs the server to be watched: metrics a token, followers of the state."""
-    if min(sockets, streams) < 1 or seconds <= 0:
-        return say("counts begin at 1", WRONG_USE)
+    if fault := below_one(sockets=sockets, streams=streams):
+        return say(fault, WRONG_USE)
+    if seconds <= 0:
+        return say("--seconds: expected more than 0", WRONG_USE)
     with tell_failures() as codes:
         figures = trio.run(measure_watching, sockets, streams, seconds)
         sys.stdout.write(watching_text(figures))

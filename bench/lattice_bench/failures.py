@@ -13,7 +13,7 @@ from .load import NETWORK_ERRORS
 from .player import ArmFailed
 from .process import NotStarted
 
-__all__ = ["FAILED", "WRONG_USE", "say", "tell_failures"]
+__all__ = ["FAILED", "WRONG_USE", "below_one", "say", "tell_failures"]
 
 
 @contextmanager
@@ -33,3 +33,11 @@ def say(message: str, code: int) -> int:
     """Write one line for the user; return *code*."""
     sys.stderr.write(f"bench: {message}\n")
     return code
+
+
+def below_one(**counts: float) -> str | None:
+    """Return what is wrong with the first of *counts*, by the name of its flag, that is below 1."""
+    for name, count in counts.items():
+        if count < 1:
+            return f"--{name.replace('_', '-')}: expected at least 1, not {count:g}"
+    return None

@@ -8,7 +8,15 @@ from statistics import median
 import attrs
 
 from .scenarios.shape import Metric, Readings, Round, Scenario
-from .stats import Ratio, Spread, paired_difference, paired_ratio, spread, tail_ratio
+from .stats import (
+    Ratio,
+    Spread,
+    median_of_known,
+    paired_difference,
+    paired_ratio,
+    spread,
+    tail_ratio,
+)
 
 COMPARED = ("ms", "tok/s")  # units; shares and counts are shown, but not divided
 
@@ -170,12 +178,7 @@ def _tally(scenario: Scenario, arm: str, rounds: Sequence[Round]) -> Tally:
         sum(answer.left for answer in answers),
         refused,
         errors,
-        _median([answer.prompt_tokens for answer in good]),
-        _median([answer.tokens for answer in good]),
-        _median([answer.cached_tokens for answer in good]),
+        median_of_known(answer.prompt_tokens for answer in good),
+        median_of_known(answer.tokens for answer in good),
+        median_of_known(answer.cached_tokens for answer in good),
     )
-
-
-def _median(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return median(known) if known else None

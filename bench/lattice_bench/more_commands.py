@@ -9,7 +9,7 @@ from typing import Annotated
 import trio
 from cyclopts import Parameter
 
-from .failures import FAILED, WRONG_USE, say, tell_failures
+from .failures import FAILED, WRONG_USE, below_one, say, tell_failures
 from .load import Target
 from .quality import STRATEGIES, Reply, answer_all, quality_text, scores, ways
 from .report import document
@@ -31,8 +31,8 @@ def soak_command(
     json: Annotated[Path | None, Parameter(help="Write the report here, too.")] = None,
 ) -> int:
     """Start a server, send it thousands of requests, and tell what its processes hold."""
-    if min(requests, concurrency, max_tokens) < 1:
-        return say("counts begin at 1", WRONG_USE)
+    if fault := below_one(requests=requests, concurrency=concurrency, max_tokens=max_tokens):
+        return say(fault, WRONG_USE)
     figures: SoakFigures | None = None
     with tell_failures() as codes:
         figures = trio.run(soak, model, requests, concurrency, max_tokens, progress)
@@ -65,8 +65,8 @@ def swarm_quality(
         assert target.path
     except ValueError as error:
         return say(str(error), WRONG_USE)
-    if min(tasks, samples, max_tokens) < 1:
-        return say("counts begin at 1", WRONG_USE)
+    if fault := below_one(tasks=tasks, samples=samples, max_tokens=max_tokens):
+        return say(fault, WRONG_USE)
     made = make_tasks(tasks, seed)
     compared = ways(samples, STRATEGIES)
 

@@ -6,8 +6,8 @@ import datetime
 import json
 import math
 import sys
+from collections import Counter
 from collections.abc import Sequence
-from statistics import median
 
 import attrs
 
@@ -15,7 +15,7 @@ from .answers import Run
 from .gateway import GatewayFigures
 from .limit import Comparison
 from .machine import facts
-from .stats import Ratio, Spread, spread
+from .stats import Ratio, Spread, median_of_known, spread
 
 MIB = 1024 * 1024
 
@@ -41,10 +41,7 @@ class Level:
 def level(run: Run) -> Level:
     """Boil one load down."""
     good = run.good
-    errors: dict[str, int] = {}
-    for answer in run.answers:
-        if answer.error is not None:
-            errors[answer.error] = errors.get(answer.error, 0) + 1
+    errors = Counter(answer.error for answer in run.answers if answer.error is not None)
     rates = [(answer.tokens - 1) / sum(answer.gaps_s) for answer in good if sum(answer.gaps_s) > 0]
     tokens = sum(answer.tokens for answer in good)
     return Level(
@@ -56,16 +53,11 @@ def level(run: Run) -> Level:
         total_s=spread([answer.total_s for answer in good]),
         stream_tokens_per_s=spread(rates),
         tokens_per_s=run.tokens_per_s,
-        tokens=_median([answer.tokens for answer in good]),
-        prompt_tokens=_median([answer.prompt_tokens for answer in good]),
-        cached_tokens=_median([answer.cached_tokens for answer in good]),
+        tokens=median_of_known(answer.tokens for answer in good),
+        prompt_tokens=median_of_known(answer.prompt_tokens for answer in good),
+        cached_tokens=median_of_known(answer.cached_tokens for answer in good),
         events_per_token=sum(answer.events for answer in good) / tokens if tokens else None,
     )
-
-
-def _median(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return median(known) if known else None
 
 
 # --- text ---------------------------------------------------------------------------------------

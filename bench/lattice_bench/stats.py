@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from statistics import median
 
 import attrs
@@ -46,6 +46,12 @@ def spread(values: Sequence[float]) -> Spread | None:
     ordered = sorted(values)
     p50, p25, p75, p95, p99 = (percentile(ordered, share) for share in shares)
     return Spread(len(values), p50, p25, p75, p95, p99, ordered[0], ordered[-1])
+
+
+def median_of_known(values: Iterable[float | None]) -> float | None:
+    """Return the median of those that are known; None where none is."""
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
 
 
 @attrs.frozen

@@ -14,6 +14,7 @@ from cyclopts import Parameter
 
 from .arms import FIRST, Arm, arms
 from .bare_player import bare_arm
+from .failures import below_one
 from .figures import Result, result
 from .html_report import page
 from .load import Target
@@ -42,7 +43,7 @@ class SuiteOptions:
     ] = attrs.field(factory=list[str])
     name: Annotated[str, Parameter(help="What the report calls the server of --base-url.")] = FIRST
     second_model: Annotated[
-        str | None, Parameter(help="The other model, for the scenario alternate.")
+        str | None, Parameter(help="The other model, for the scenarios alternate and crowd.")
     ] = None
     rounds: Annotated[int, Parameter(help="Rounds of each scenario, in turn over servers.")] = 10
     html: Annotated[Path | None, Parameter(help="Write a report with plots here.")] = None
@@ -92,9 +93,9 @@ class SuiteOptions:
             abort_tokens=self.abort_tokens,
             samples=self.samples,
         )
-        counts = [value for value in attrs.astuple(sizes) if isinstance(value, int)]
-        if min(*counts, self.rounds) < 1:
-            raise BadSize("counts begin at 1")
+        counts = {name: size for name, size in attrs.asdict(sizes).items() if name != "concurrency"}
+        if fault := below_one(**counts, rounds=self.rounds):
+            raise BadSize(fault)
         seed = random.SystemRandom().randrange(10**6) if self.seed is None else self.seed
         models = [target.model, *([self.second_model] if self.second_model else [])]
         compared = arms(target, models, self.against, self.name, os.environ)

@@ -298,7 +298,7 @@ def test_the_list_names_every_scenario(capsys: pytest.CaptureFixture[str]) -> No
     [
         (["--scenario", "nothing"], 2, "no scenario 'nothing'"),
         (["--against", "nothing"], 2, "not name=url"),
-        (["--scenario", "single", "--rounds", "0"], 2, "counts begin at 1"),
+        (["--scenario", "single", "--rounds", "0"], 2, "--rounds: expected at least 1, not 0"),
         (["--scenario", "single", "--base-url", "http://127.0.0.1:9"], 1, "does not answer"),
     ],
 )

@@ -175,9 +175,9 @@ STATUSES: dict[int, tuple[str, bool, tuple[str, str, str | None, str]]] = {
     ),
     503: (
         (
-            "The model cannot be had: `model_unavailable`, `model_load_failed`, `model_quarantined`, "
-            "`model_does_not_fit`, `model_crashed`, `oom`, `server_shutting_down`. `Retry-After` "
-            "where waiting helps."
+            "The model cannot be had: `model_unavailable`, `model_load_failed`, "
+            "`model_quarantined`, `model_does_not_fit`, `model_crashed`, `oom`, "
+            "`server_shutting_down`. `Retry-After` where waiting helps."
         ),
         True,
         (
