@@ -29,10 +29,12 @@ class Answer:
 
     @property
     def total_s(self) -> float:
+        """From sending to the end of the answer."""
         return self.ended - self.began
 
     @property
     def text(self) -> str:
+        """What was said, reasoning left out."""
         return "".join(self.parts)
 
     @property

@@ -27,6 +27,7 @@ class Arm:
 
     @property
     def target(self) -> Target:
+        """The server with its first model."""
         return self.targets[0]
 
 

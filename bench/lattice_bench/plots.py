@@ -41,6 +41,7 @@ class Axis:
     log: bool
 
     def x(self, value: float) -> float:
+        """Return the pixel of *value*; what is beyond an end stands at it."""
         if self.log:
             share = math.log(max(value, self.low) / self.low) / math.log(self.high / self.low)
         else:
@@ -48,6 +49,7 @@ class Axis:
         return LEFT + min(1.0, max(0.0, share)) * (WIDTH - LEFT - RIGHT)
 
     def ticks(self) -> list[float]:
+        """Return some `TICKS` round values between the ends."""
         if not self.log:
             step = nice_step((self.high - self.low) / TICKS)
             first = math.ceil(self.low / step - 1e-9)

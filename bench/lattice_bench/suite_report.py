@@ -22,6 +22,7 @@ def suite_text(results: Sequence[Result]) -> str:
 
 
 def result_text(result: Result) -> str:
+    """Return the table of one scenario, and the lines below it."""
     rows: list[Sequence[str]] = [HEAD]
     shown = ""
     for figure in result.figures:
@@ -41,6 +42,7 @@ def left_out_text(result: Result) -> str:
 
 
 def figure_name(figure: Figure) -> str:
+    """Return what a row of the table is called: label, metric, unit."""
     return f"{figure.label}: {figure.metric.name}, {figure.metric.unit}"
 
 

@@ -71,6 +71,7 @@ class Table:
         return [row for row in self.wanted if row.name not in done]
 
     def lacking(self, row: Row) -> list[str]:
+        """Return the servers that *row* needs and nobody named."""
         return [name for name in row.arms if name not in self.arms]
 
     def measure(self, row: Row) -> str:

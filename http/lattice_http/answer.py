@@ -31,6 +31,7 @@ class Answer:
         self._extra: Headers = [(b"x-request-id", request_id), *cors]
 
     async def send(self, message: Message) -> None:
+        """Send *message* of the app, with our headers on the first one."""
         if message["type"].endswith("response.start"):
             self.started = True
             message["headers"] = self._complete(list(message.get("headers", ())))

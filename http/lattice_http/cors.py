@@ -29,9 +29,11 @@ class Cors:
 
     @property
     def enabled(self) -> bool:
+        """Whether any page of another origin may call."""
         return bool(self.origins)
 
     def allows(self, origin: bytes) -> bool:
+        """Whether pages of *origin* may."""
         return b"*" in self._allowed or origin.lower() in self._allowed
 
     def answer_headers(self, origin: bytes | None) -> Headers:

@@ -13,6 +13,8 @@ from .hosts import is_loopback
 
 
 class Refused(enum.Enum):
+    """Why a connection is not taken; the value is the `code` of the answer."""
+
     FULL = "too_many_connections"
     ADDRESS_FULL = "too_many_connections_from_your_address"
 
@@ -41,6 +43,7 @@ class Door:
     _by_address: Counter[str] = attrs.field(init=False, factory=Counter[str])
 
     def enter(self, address: str) -> Refused | None:
+        """Count a connection from *address* (an IP), or say why not. Loopback has no own bound."""
         key = _key(address)
         if self.inside >= self.limit:
             return Refused.FULL
@@ -51,6 +54,7 @@ class Door:
         return None
 
     def leave(self, address: str) -> None:
+        """Count it off again: once for each `enter` that let it in."""
         key = _key(address)
         self.inside -= 1
         self._by_address[key] -= 1

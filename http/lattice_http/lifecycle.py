@@ -32,6 +32,8 @@ log = structlog.get_logger(__name__)
 
 
 class Stage(enum.IntEnum):
+    """How far the end has come; the number is how many events of `Shutdown` are set."""
+
     RUNNING = 0
     DRAINING = 1
     CUTTING = 2
@@ -94,6 +96,7 @@ class Shutdown:
 
     @property
     def exit_code(self) -> int:
+        """What the process ends with, as far as answers decide it (`exit_codes`)."""
         return CUT_OFF if self.cut_off else OK
 
     def begin(self, reason: str) -> None:

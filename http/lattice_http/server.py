@@ -91,6 +91,7 @@ class _Running:
     _none_left: trio.Event = attrs.field(init=False, factory=trio.Event)
 
     async def accept(self, listener: trio.SocketListener, nursery: trio.Nursery) -> None:
+        """Take connections until cancelled; each is served in *nursery*."""
         while True:
             try:
                 stream = await listener.accept()

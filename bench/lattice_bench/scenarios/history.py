@@ -9,6 +9,7 @@ WARM = 3  # requests after the cold one
 
 
 def shared_prefix(deck: Deck) -> Shape:
+    """Ask once with a new system prompt, then `WARM` times something else with the same one."""
     system = {"role": "system", "content": deck.text(deck.sizes.prefix_tokens)}
     for label in ("cold", *["warm"] * WARM):
         question = deck.ask(deck.sizes.prompt_tokens)

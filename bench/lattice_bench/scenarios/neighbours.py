@@ -23,6 +23,7 @@ FEW_TOKENS = 8
 
 
 def long_prompt(deck: Deck) -> Shape:
+    """Let streams run alone; then again, with a long prompt when each has `BEGUN` texts."""
     sizes = deck.sizes
 
     def streams(label: str) -> tuple[Request, ...]:

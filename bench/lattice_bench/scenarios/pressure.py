@@ -48,6 +48,7 @@ def burst(deck: Deck) -> Shape:
 
 
 def read_burst(one: Round) -> Readings:
+    """Read shares of the refused, not their answers: who was told when, and kept to it."""
     first, back = one.of("first try"), one.of("coming back")
     refused = [answer for answer in first if answer.status in REFUSALS]
     told = [answer for answer in refused if answer.retry_after_s is not None]
@@ -64,6 +65,7 @@ def read_burst(one: Round) -> Readings:
 
 
 def abort_storm(deck: Deck) -> Shape:
+    """Ask alone; ask many, who all leave in the middle; ask alone again, at once."""
     sizes = deck.sizes
 
     def question(label: str) -> Wave:
@@ -79,6 +81,7 @@ def abort_storm(deck: Deck) -> Shape:
 
 
 def read_storm(one: Round) -> Readings:
+    """Read first tokens before and after, and the tokens made for those who had left."""
     readings = reading(TTFT)(one)
     readings.pop(("storm", TTFT), None)
     left = sum(answer.left for answer in one.of("storm"))

@@ -91,6 +91,7 @@ def documents(deck: Deck) -> Shape:
 
 
 def read_documents(one: Round) -> Readings:
+    """Read rates, and of each document 1 where it keeps to the schema, else 0."""
     readings = reading(TTFT, RATE)(one)
     readings["schema", VALID] = [
         float(answer.error is None and valid(answer.text)) for answer in one.of("schema")

@@ -6,11 +6,13 @@ from .shape import GAP, RATE, TOTAL, TTFT, Deck, Request, Scenario, Shape, Wave,
 
 
 def one_stream(deck: Deck) -> Shape:
+    """Ask one question."""
     sizes = deck.sizes
     yield Wave((Request("alone", deck.ask(sizes.prompt_tokens), sizes.max_tokens),))
 
 
 def many_streams(deck: Deck) -> Shape:
+    """Ask as many as each concurrency says at once, one concurrency after the other."""
     sizes = deck.sizes
     for streams in sizes.concurrency:
         label = f"{streams} streams" if streams > 1 else "1 stream"

@@ -6,6 +6,7 @@ from .shape import FANOUT, TOTAL, VOTE, Deck, Request, Scenario, Shape, Swarm, W
 
 
 def samples(deck: Deck) -> Shape:
+    """Ask for one sample, for several, and for a vote over several."""
     sizes = deck.sizes
     for label, swarm in (
         ("one sample", Swarm(FANOUT, 1)),

@@ -76,6 +76,7 @@ class Connection:
         self.stream.socket.close()
 
     async def run(self) -> None:
+        """Serve until either side closes; raises nothing of the client's making."""
         try:
             async with trio.open_nursery() as nursery:
                 self._start_protocol(nursery)

@@ -38,9 +38,11 @@ class ToldAdmission:
     def gang(
         self, now: Sequence[Ticket], later: Sequence[Ticket]
     ) -> AbstractAsyncContextManager[object]:
+        """Enter all tickets as one; what becomes of each is told by `grant`."""
         return self._admission.gang(now, later)
 
     def eligible(self, ticket: Ticket) -> None:
+        """Let a ticket of a later round or of the judge have its turn."""
         self._admission.eligible(ticket)
 
     @asynccontextmanager
