@@ -26,7 +26,10 @@ def tell_failures() -> Iterator[list[int]]:
         error: BaseException = group
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
-        codes.append(say(str(error) or type(error).__name__, FAILED))
+        said = str(error) or type(error).__name__
+        if isinstance(error, OSError):
+            said += "; is the server running there?"
+        codes.append(say(said, FAILED))
 
 
 def say(message: str, code: int) -> int:

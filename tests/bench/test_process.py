@@ -188,7 +188,7 @@ def test_the_command_prints_a_table_and_writes_json(
         (["--base-url", "localhost:5001"], 2, "no http or https URL"),
         (["--concurrency", "1,x"], 2, "a list such as 1,8"),
         (["--concurrency", "0"], 2, "--concurrency: expected at least 1, not 0"),
-        (["--base-url", "http://127.0.0.1:9"], 1, "connect"),
+        (["--base-url", "http://127.0.0.1:9"], 1, "failed; is the server running there?"),
         (["gateway", "--streams", "0"], 2, "--streams: expected at least 1, not 0"),
     ],
 )

@@ -23,6 +23,7 @@ from rich.console import Console
 
 from lattice_actors.metrics.patches import without_nulls
 from lattice_bench.echo_model import write_echo_model
+from lattice_http.cli.program import main
 from lattice_http.cli.top_view import screen
 from tests.browser.scene import scene
 from tests.end_to_end.serving import SOURCES, Served, start
@@ -84,6 +85,13 @@ def test_top_says_why_there_is_nothing(server: Served) -> None:
     assert ran.returncode == 1
     assert "answers 401 (a wrong key, or none: --api-key)" in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+def test_top_says_what_to_do_where_nobody_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["top", "--once", "--base-url", "http://127.0.0.1:9"]) == 1
+
+    said = capsys.readouterr().err
+    assert "connect to 127.0.0.1:9 failed; is it running? --base-url names it" in said
 
 
 @attrs.define

@@ -151,4 +151,5 @@ async def _follow(
         why = f"{reason.code} {reason.reason or ''}".strip() if reason is not None else "no reason"
         raise NoState(f"{url} closed the connection: {why}") from None
     except (HandshakeError, OSError) as error:
-        raise NoState(f"cannot reach {url}: {error or type(error).__name__}") from None
+        why = str(error) or str(error.__cause__ or type(error).__name__)
+        raise NoState(f"cannot reach {url}: {why}; is it running? --base-url names it") from None
