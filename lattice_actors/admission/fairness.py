@@ -182,11 +182,6 @@ class Line(Generic[K]):
         """Everybody, in order of entering."""
         return tuple(self._waiters.values())
 
-    @property
-    def oldest_arrival(self) -> float:
-        """Seconds; infinity when nobody waits."""
-        return min((waiter.facts.arrived for waiter in self._waiters.values()), default=math.inf)
-
     def __len__(self) -> int:
         return len(self._waiters)
 

@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import attrs
-import mlx.core as mx
 import numpy as np
 
 from .detokenizing import AnswerText
 from .frames import End, Gen, Piece, Prompt
+from .generator import Token
 from .logprobs import Logprobs, Recorder
 from .penalties import processors_of
 from .prefixes import Ids, ids_of
 from .prompts import Prepared
 from .sampling import GREEDY_BELOW, Guard, Processor, Sampler, SeededSampler, greedy
+
+UNTOLD_LOGPROBS = 64  # of tokens without visible text: more would make large frames
 
 
 @attrs.define(eq=False)
@@ -72,8 +74,20 @@ class Stream:
         """The first thing a sampler or processor of this stream raised."""
         return next((guard.error for guard in self.guards if guard.error), None)
 
-    def steering(self) -> list[Processor]:
-        """Return what works on its logits, in order; anew for each generator."""
+    def steering(self) -> tuple[list[Processor], Sampler]:
+        """Return what makes its next tokens, guarded: what works on its logits, in order, and how
+        one is drawn. Anew for each generator, to go on after the emitted tokens.
+        """
+        sampler = self._sampler()
+        self.guards = [Guard(call) for call in self._processors()]
+        processors: list[Processor] = list(self.guards)
+        # The shared greedy function stays bare: a batch of one function is sampled in one call.
+        if sampler is not greedy:
+            sampler = Guard(sampler)
+            self.guards.append(sampler)
+        return processors, sampler
+
+    def _processors(self) -> list[Processor]:
         asked = processors_of(self.gen, len(self.prepared.tokens))
         if self.prepared.grammar is not None:  # last, as nothing may allow what it forbids
             mask = self.prepared.grammar.mask(len(self.prepared.tokens), self.prepared.free_until)
@@ -82,14 +96,7 @@ class Stream:
         self.recorder = Recorder() if steering and self.logprobs else None
         return [self.recorder, *steering] if self.recorder else steering
 
-    def note_logprob(self, token: int, row: mx.array) -> None:
-        """Note how likely *token* was. *row*: what the generator says, after our processors."""
-        own = self.recorder.rows.popleft() if self.recorder else row
-        if self.logprobs:
-            self.logprobs.add(token, own)
-
-    def sampler(self) -> Sampler:
-        """Return a sampler that goes on after the emitted tokens."""
+    def _sampler(self) -> Sampler:
         gen = self.gen
         if gen.temperature < GREEDY_BELOW:
             return greedy
@@ -101,6 +108,30 @@ class Stream:
             gen.min_p,
             drawn=len(self.emitted),
         )
+
+    def drew(self, token: Token, now: float) -> None:
+        """A step returned *token*, whatever it is worth. *now*: its end, monotonic seconds."""
+        self.emitted.append(token.token)
+        self.unreported += 1
+        self.last_token_at = now
+        if token.finish_reason is not None and token.prompt_cache is not None:
+            self.last_state = (token.prompt_cache, token.all_tokens or [])
+
+    def take(self, token: Token) -> Piece | End | None:
+        """Make text of a token that was drawn; return what is to be reported now, if anything."""
+        reason = token.finish_reason
+        text = "" if reason == "stop" else self.text.add(token.token)
+        if self.logprobs and reason != "stop":
+            # Ours are from before our processors; the generator's are from after them.
+            row = self.recorder.rows.popleft() if self.recorder else token.logprobs
+            self.logprobs.add(token.token, row)
+        if self.text.stopped:
+            return self.end("stop", text)
+        if reason is not None:
+            text += self.text.end(cut=reason == "length")
+            return self.end("stop" if self.text.stop_met else reason, text)
+        many = self.logprobs and len(self.logprobs.pending) >= UNTOLD_LOGPROBS
+        return self.piece(text) if text or many or self.text.untaken else None
 
     def progress(self, done: int, total: int) -> Prompt:
         """Return a report of the tokens read, *done* of *total* by the generator."""

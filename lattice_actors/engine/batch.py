@@ -17,7 +17,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import attrs
 import mlx.core as mx
@@ -27,19 +27,19 @@ from .answer import Stream
 from .detokenizing import AnswerText
 from .frames import End, Err, Piece, Prompt
 from .generator import Generator, Model, PromptProgress, Token
+from .last_logits import LastLogits
 from .leaving import Abandoned, Exit
 from .logprobs import Logprobs
-from .opening import Drawn, Opening, State, draw
 from .pacing import Pacing
 from .prompts import Keeps, Prepared
 from .reuse import Found, Reuse
-from .sampling import Guard, Processor, Sampler, greedy
+from .running import Running
+from .sampling import Processor
 from .token_bytes import TokenBytes
+from .whole_prefill import Begun, WholePrefill
 
 REBUILDS_A_MINUTE = 3  # more, and the process is worth less than a fresh one
-UNTOLD_LOGPROBS = 64  # of tokens without visible text: more would make large frames
 MEASURE_KV_EVERY = 16  # steps; and whenever a stream came or went
-
 
 T = TypeVar("T")
 
@@ -74,23 +74,19 @@ class Batch:
         """More than *max_streams* wait inside. *make_generator* takes `BatchGenerator`'s place."""
         self._loaded = loaded
         self._pacing = pacing
-        self._max_streams = max_streams
-        self._make_generator = make_generator
         self._reuse = Reuse.of(loaded.model, prefix_cache_bytes)
-        self._opening = Opening.of(loaded.model)
+        logits = LastLogits.of(loaded.model)
+        self._whole = WholePrefill(logits, self._reuse, pacing, max_streams)
         self._exit = Exit.of(loaded.model)
         self._gone: set[int] = set()  # rids that will be cancelled; written by other threads
-        self._generator = self._fresh_generator()
+        self._running = Running(loaded, pacing, max_streams, make_generator)
         self._streams: dict[int, Stream] = {}  # by rid, in order of arrival
-        self._by_uid: dict[int, Stream] = {}  # those with a place
         self._rebuilt_at: deque[float] = deque(maxlen=REBUILDS_A_MINUTE + 1)
         self._steps = 0
-        self._kv_bytes = 0
         self._bytes_of = TokenBytes(loaded.tokenizer)
-        self._kv_stale = True
 
     def __repr__(self) -> str:
-        return f"<Batch {len(self._by_uid)}/{self._max_streams} streams, {self._steps} steps>"
+        return f"<Batch {len(self)} streams, {self._running!r}, {self._steps} steps>"
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -101,9 +97,8 @@ class Batch:
     @property
     def kv_bytes(self) -> int:
         """Bytes of all caches; those of streams are measured every `MEASURE_KV_EVERY` steps."""
-        if self._kv_stale or self._steps % MEASURE_KV_EVERY == 0:
-            self._kv_bytes, self._kv_stale = self._generator.prompt_cache_nbytes, False
-        return self._kv_bytes + self.prefix_bytes
+        fresh = self._steps % MEASURE_KV_EVERY == 0
+        return self._running.kv_bytes(fresh=fresh) + self.prefix_bytes
 
     @property
     def prefix_bytes(self) -> int:
@@ -115,7 +110,7 @@ class Batch:
         """What prompts must tell for the prefix cache."""
         if not self._reuse.on:
             return Keeps.NOTHING
-        return Keeps.SYSTEM if self._reuse.cuttable else Keeps.SYSTEM_AND_TURN
+        return Keeps.SYSTEM_AND_TURN if self._reuse.reads_in_parts else Keeps.SYSTEM
 
     @property
     def worth_waiting_s(self) -> float:
@@ -155,10 +150,6 @@ class Batch:
         """Keep a part of what streams have left behind. It copies: when reports are out."""
         self._reuse.settle_some()
 
-    def settle(self) -> None:
-        """Keep all that streams have left behind."""
-        self._reuse.settle()
-
     # --- one step ------------------------------------------------------------------------------
 
     def step(self) -> Outcome:
@@ -172,8 +163,9 @@ class Batch:
         begun = time.monotonic()
         outcome = Outcome()
         self._steps += 1
-        if founds := self._to_open():
-            self._open(founds, outcome)
+        at_rest = not self._running
+        if at_rest and (new := self._whole.chosen(self._streams.values(), self._running.generator)):
+            self._prefill_whole(new, outcome)
         else:
             self._advance(outcome)
         outcome.took_s = time.monotonic() - begun
@@ -182,16 +174,16 @@ class Batch:
     def _advance(self, outcome: Outcome) -> None:
         self._reuse.settle_some()
         self._give_places(outcome)
-        decoding = sum(stream.decoding for stream in self._by_uid.values())
-        prefilling = len(self._by_uid) - decoding
+        generator = self._running.generator
+        decoding = sum(stream.decoding for stream in self._running)
+        prefilling = len(self._running) - decoding
         if prefilling:
-            self._generator.prefill_step_size = self._pacing.share(prefilling, decoding)
+            generator.prefill_step_size = self._pacing.share(prefilling, decoding)
         begun = time.monotonic()
-        done = self._pass(self._by_uid.values(), self._generator.next, outcome)
+        done = self._pass(self._running, generator.next, outcome)
         if done is not None:
             self._reuse.worked()
-            if self._opening is not None:
-                self._opening.unproven = False
+            self._whole.worked()
             prompts, tokens = done
             ended = time.monotonic()
             self._learn(ended - begun, decoding, prompts, outcome)
@@ -211,122 +203,64 @@ class Batch:
             return done
         return None
 
-    # --- from rest -----------------------------------------------------------------------------
-
-    def _to_open(self) -> list[tuple[Stream, Found]]:
-        """Return the streams that the next pass reads whole, with what they begin with."""
-        opening = self._opening
-        if self._by_uid or opening is None or not opening.on or not self._reuse.cuttable:
-            return []
-        chosen: list[Stream] = []
-        longest = 0
-        for stream in self._streams.values():
-            if len(chosen) == self._max_streams:
-                break
-            self._reuse.settle_for(stream)
-            if self._reuse.waits(stream, chosen):
-                continue
-            longest = max(longest, self._reuse.unread(stream))
-            if stream.emitted or longest * (len(chosen) + 1) > self._pacing.idle_tokens:
-                return []  # more than a pass may take: in chunks, then
-            chosen.append(stream)
-        return [(stream, self._reuse.find(stream, (), self._generator)) for stream in chosen]
-
-    def _open(self, founds: list[tuple[Stream, Found]], outcome: Outcome) -> None:
-        """Read whole prompts and collect their first tokens, with which they join the others."""
-        opening = self._opening
-        assert opening is not None
-        streams = [stream for stream, _ in founds]
-        parts = [stream.history[found.length :] for stream, found in founds]
-
-        def work() -> tuple[list[State], list[Drawn]]:
-            with mx.stream(self._generator.stream):
-                rows, states = opening.read(parts, [found.state for _, found in founds])
-                drawn = [
-                    draw(stream, rows[at : at + 1], *self._steering(stream))
-                    for at, stream in enumerate(streams)
-                ]
-                mx.eval(drawn)
-            return states, drawn
-
-        if (done := self._pass(streams, work, outcome)) is None:
+    def _prefill_whole(self, new: list[tuple[Stream, Found]], outcome: Outcome) -> None:
+        """Read new prompts whole and collect their first tokens, with which they get a place."""
+        streams = [stream for stream, _ in new]
+        generator = self._running.generator
+        all_begun = self._pass(streams, lambda: self._whole.read(new, generator), outcome)
+        if all_begun is None:
             return
         now = time.monotonic()
-        self._pacing.joined()
-        opening.unproven = True
         tokens = list[Token]()
-        for (stream, found), part, state, (token, row) in zip(founds, parts, *done, strict=True):
-            self._looked_up(stream, found)
-            stream.reused, stream.prompt_done = found.length, len(part)
-            outcome.prefilled += len(part)
-            outcome.prompts.append(stream.progress(len(part), len(part)))
+        for begun in all_begun:
+            stream = begun.stream
+            self._looked_up(stream, begun.reused)
+            stream.reused, stream.prompt_done = begun.reused.length, begun.read
+            outcome.prefilled += begun.read
+            outcome.prompts.append(stream.progress(begun.read, begun.read))
             if (guard_error := stream.error) is not None:
                 self._fail([stream], guard_error, outcome)
                 continue
-            first = int(token)  # an mx.array of one
-            over = "length" if stream.gen.max_tokens == 1 else None
-            over = "stop" if first in self._loaded.eos_token_ids else over
-            own = stream.recorder.rows.popleft() if stream.recorder else row
-            stream.emitted.append(first)
             try:
-                self._insert(stream, Found(state, found.length + len(part)))
+                tokens.append(self._join(begun))
             except Exception as error:  # noqa: BLE001 - only this stream is concerned
                 self._fail([stream], error, outcome)
-                continue
-            stream.emitted.pop()  # until it is collected
-            stream.decoding = True
-            if stream.recorder:
-                stream.recorder.rows.append(own)
-            tokens.append(Token(stream.uid, first, row, over, None, None))
         self._collect(tokens, now, outcome)
 
+    def _join(self, begun: Begun) -> Token:
+        """Give a stream its place beyond its first token, and return that, to be collected."""
+        stream, first = begun.stream, begun.token
+        over = "length" if stream.gen.max_tokens == 1 else None
+        over = "stop" if first in self._loaded.eos_token_ids else over
+        # The place brings a recorder of its own, which has not seen this token.
+        own = stream.recorder.rows.popleft() if stream.recorder else begun.logprobs
+        stream.emitted.append(first)
+        self._insert(stream, begun.found)
+        stream.emitted.pop()  # until it is collected
+        stream.decoding = True
+        if stream.recorder:
+            stream.recorder.rows.append(own)
+        return Token(stream.uid, first, begun.logprobs, over, None, None)
+
     def _give_places(self, outcome: Outcome) -> None:
-        if len(self._by_uid) == len(self._streams):
+        if len(self._running) == len(self._streams):
             return
         waiting = [stream for stream in self._streams.values() if stream.uid < 0]
         for stream in waiting:
-            if len(self._by_uid) >= self._max_streams:
+            if self._running.full:
                 break
             self._reuse.settle_for(stream)
-            if self._reuse.waits(stream, self._by_uid.values()):
+            if self._reuse.waits(stream, self._running):
                 continue
-            found = self._reuse.find(stream, self._by_uid.values(), self._generator)
+            found = self._reuse.find(stream, self._running, self._running.generator)
             self._looked_up(stream, found)
             try:
                 self._insert(stream, found)
             except Exception as error:  # noqa: BLE001 - only this stream is concerned
                 self._fail([stream], error, outcome)
 
-    def _steering(self, stream: Stream) -> tuple[list[Processor], Sampler]:
-        """Return what makes the next tokens of *stream*, anew and guarded."""
-        sampler = stream.sampler()
-        stream.guards = [Guard(call) for call in stream.steering()]
-        processors: list[Processor] = list(stream.guards)
-        # The shared greedy function stays bare: a batch of one function is sampled in one call.
-        if sampler is not greedy:
-            sampler = Guard(sampler)
-            stream.guards.append(sampler)
-        return processors, sampler
-
     def _insert(self, stream: Stream, found: Found) -> None:
-        """Give *stream* a place in the generator, which reads what follows *found*."""
-        processors, sampler = self._steering(stream)
-        parts = self._reuse.segments(stream, found)
-        options: dict[str, Any] = {
-            # At least one: what has just drawn its last one leaves before the next step.
-            "max_tokens": [max(1, stream.gen.max_tokens - len(stream.emitted))],
-            "samplers": [sampler],
-            "logits_processors": [processors],
-            "caches": [found.state],
-            "all_tokens": [stream.history[: found.length]],  # else processors would not see them
-        }
-        if len(parts) == 1:
-            [stream.uid] = self._generator.insert(parts, **options)
-        else:
-            [stream.uid] = self._generator.insert_segments([parts], **options)
-        stream.decoding, stream.prompt_done, stream.reused = False, 0, found.length
-        self._by_uid[stream.uid] = stream
-        self._kv_stale = True
+        self._running.insert(stream, found, self._reuse.segments(stream, found))
 
     def _looked_up(self, stream: Stream, found: Found) -> None:
         if stream.cached_tokens is None and self._reuse.on:
@@ -338,7 +272,7 @@ class Batch:
         longest = read = 0  # of the chunks of this step
         joined = False
         for progress in prompts:
-            stream = self._by_uid[progress.uid]
+            stream = self._running[progress.uid]
             if stream.decoding:  # its prompt was read before it came here
                 joined = True
                 continue
@@ -350,7 +284,7 @@ class Batch:
             else:
                 longest, read = max(longest, chunk), read + 1
             if progress.end_of_segment:
-                self._reuse.passed(stream, self._generator)
+                self._reuse.passed(stream, self._running.generator)
             if not stream.emitted:  # a rebuild reads the prompt again, which is nobody's news
                 outcome.prompts.append(stream.progress(done, total))
         if joined:
@@ -362,55 +296,36 @@ class Batch:
         leaving: list[Stream] = []
         outcome.decoded = len(tokens)
         for response in tokens:
-            stream = self._by_uid[response.uid]
-            stream.emitted.append(response.token)
-            stream.unreported += 1
-            stream.last_token_at = now
-            if response.finish_reason is not None and response.prompt_cache is not None:
-                stream.last_state = (response.prompt_cache, response.all_tokens or [])
+            stream = self._running[response.uid]
+            stream.drew(response, now)
             if stream.guards and stream.error:
                 continue  # its token is arbitrary; ended below
             try:
-                ending = self._take_token(stream, response, outcome)
+                report = stream.take(response)
             except Exception as error:  # noqa: BLE001 - a detokenizer that chokes on an id
                 self._fail([stream], error, outcome)
                 continue
-            if ending is not None:
-                outcome.endings.append(ending)
+            if isinstance(report, End):
+                outcome.endings.append(report)
                 leaving.append(stream)
+            elif report is not None:
+                outcome.pieces.append(report)
         self._drop(leaving)
-        for stream in list(self._by_uid.values()):
+        for stream in list(self._running):
             if stream.guards and (guard_error := stream.error):
                 self._fail([stream], guard_error, outcome)
-
-    def _take_token(self, stream: Stream, response: Token, outcome: Outcome) -> End | None:
-        reason = response.finish_reason
-        text = "" if reason == "stop" else stream.text.add(response.token)
-        if stream.logprobs and reason != "stop":
-            stream.note_logprob(response.token, response.logprobs)
-        if stream.text.stopped:
-            return stream.end("stop", text)
-        if reason is not None:
-            text += stream.text.end(cut=reason == "length")
-            return stream.end("stop" if stream.text.stop_met else reason, text)
-        many = stream.logprobs and len(stream.logprobs.pending) >= UNTOLD_LOGPROBS
-        if text or many or stream.text.untaken:
-            outcome.pieces.append(stream.piece(text))
-        return None
 
     # --- leaving -------------------------------------------------------------------------------
 
     def _drop(self, streams: list[Stream], *, keep: bool = True) -> None:
         if not streams:
             return
-        company = len(self._by_uid) > len(streams)
+        company = len(self._running) > len(streams)
         for stream in streams:
             if keep:
-                self._reuse.left(stream, self._generator, in_company=company)
+                self._reuse.left(stream, self._running.generator, in_company=company)
             del self._streams[stream.gen.rid]
-            self._by_uid.pop(stream.uid, None)
-        self._generator.remove([stream.uid for stream in streams])  # finished ones are unknown
-        self._kv_stale = True
+        self._running.remove(streams)
 
     def _fail(self, streams: list[Stream], error: Exception, outcome: Outcome) -> None:
         text = f"{type(error).__name__}: {error}"[:500]
@@ -419,13 +334,9 @@ class Batch:
 
     def _give_up(self) -> None:
         """The pass under way was for nobody any more; its streams are about to be cancelled."""
-        for stream in self._by_uid.values():
-            self._reuse.left_in_pass(stream, self._generator)
-            stream.uid = -1
-        self._by_uid.clear()
-        self._generator.close()
-        self._generator = self._fresh_generator()
-        self._kv_stale = True
+        for stream in self._running:
+            self._reuse.left_in_pass(stream, self._running.generator)
+        self._running.restart()
 
     # --- when a step fails ---------------------------------------------------------------------
 
@@ -437,26 +348,10 @@ class Batch:
         sys.stderr.write(f"engine: a step failed, the batch is rebuilt; {self!r}\n")
         traceback.print_exception(error)
         self._reuse.failed()
-        if self._opening is not None:
-            self._opening.failed()
-        guilty = [stream for stream in self._by_uid.values() if stream.error]
-        self._generator.close()
-        self._generator = self._fresh_generator()
+        self._whole.failed()
+        guilty = [stream for stream in self._running if stream.error]
+        self._running.restart()
         mx.clear_cache()
         for stream in guilty:
             self._fail([stream], stream.error or error, outcome)
-        self._by_uid.clear()
-        for stream in self._streams.values():
-            stream.uid = -1
         self._give_places(outcome)
-
-    def _fresh_generator(self) -> Generator:
-        # Prompts are all taken in at once: the sum of their chunks is bounded instead (pacing).
-        return self._make_generator(
-            self._loaded.model,
-            stop_tokens=[[token] for token in self._loaded.eos_token_ids],
-            sampler=greedy,
-            completion_batch_size=self._max_streams,
-            prefill_batch_size=self._max_streams,
-            prefill_step_size=self._pacing.idle_tokens,
-        )

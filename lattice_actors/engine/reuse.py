@@ -60,7 +60,7 @@ class Reuse:
     """The prefix cache of one batch. With 0 bytes it is off: nothing is looked up or shared."""
 
     _max_bytes: int
-    cuttable: bool  # all of the model's caches can be cut back to any length
+    _cuttable: bool  # all of the model's caches can be cut back to any length
     _prefixes: Prefixes[State] = attrs.field(init=False)
     _left: list[tuple[Stream, State, list[int]]] = attrs.field(init=False, factory=list)
     _in_company: bool = attrs.field(init=False, default=False)  # others go on in the same arrays
@@ -73,12 +73,17 @@ class Reuse:
     @classmethod
     def of(cls, model: object, max_bytes: int) -> Reuse:
         """Return the cache for a loaded model."""
-        caches = make_prompt_cache(model) if max_bytes else []
-        return cls(max_bytes, all(type(cache) is KVCache for cache in caches))
+        cuttable = all(type(cache) is KVCache for cache in make_prompt_cache(model))
+        return cls(max_bytes, cuttable)
 
     @property
     def on(self) -> bool:
         return self._max_bytes > 0
+
+    @property
+    def reads_in_parts(self) -> bool:
+        """Whether prompts are read in parts, each up to a place where the state is to be kept."""
+        return self.on and not self._cuttable
 
     @property
     def nbytes(self) -> int:
@@ -106,7 +111,7 @@ class Reuse:
             if other.decoding:
                 continue
             shared = min(common_prefix(history, other.ids), len(history) - 1)
-            if self.cuttable:
+            if self._cuttable:
                 reached, there = shared, min(shared, other.read)
             else:
                 reached = max((cut for cut in other.cuts if cut <= shared), default=0)
@@ -135,7 +140,7 @@ class Reuse:
         principal, history = stream.gen.principal, stream.ids
         match = self._prefixes.match(principal, history)
         length, differs_at, best = match.length, match.differs_at, None
-        for other in self._kin(stream, live) if self.cuttable else ():
+        for other in self._kin(stream, live) if self._cuttable else ():
             common = common_prefix(history, other.ids[: other.read])
             differs_at = max(differs_at, common)
             usable = min(common, len(history) - 1)
@@ -165,7 +170,7 @@ class Reuse:
         return [part for part in parts if part]
 
     def _cuts(self, stream: Stream, found: Found) -> list[int]:
-        if not self.on or self.cuttable or stream.emitted:
+        if not self.reads_in_parts or stream.emitted:
             return []
         prepared = stream.prepared
         last = len(prepared.tokens) - 1
@@ -213,7 +218,7 @@ class Reuse:
 
     def left_in_pass(self, stream: Stream, source: Source) -> None:
         """Take what *stream* had read before a pass that was given up with all its streams."""
-        if not self.on or not self.cuttable or stream.uid < 0:
+        if not self.on or not self._cuttable or stream.uid < 0:
             return
         try:
             if (found := source.extract_cache([stream.uid]).get(stream.uid)) is None:
@@ -272,7 +277,7 @@ class Reuse:
     def _settle(self, stream: Stream, state: State, read: Ids) -> None:
         principal, system = stream.gen.principal, stream.prepared.system_tokens
         self._keep_once(principal, read, state, Kind.CONVERSATION)
-        if not self.cuttable or not LEAST_SYSTEM <= system <= len(read):
+        if not self._cuttable or not LEAST_SYSTEM <= system <= len(read):
             return
         if not self._prefixes.covers(principal, read[:system], Kind.SYSTEM, cuttable=True):
             self._keep(principal, read[:system], _cut(state, system), Kind.SYSTEM)
@@ -301,14 +306,14 @@ class Reuse:
     # --- keeping -------------------------------------------------------------------------------
 
     def _keep_once(self, principal: str, read: Ids, state: State, kind: Kind) -> None:
-        if not self._prefixes.covers(principal, read, kind, cuttable=self.cuttable):
+        if not self._prefixes.covers(principal, read, kind, cuttable=self._cuttable):
             self._keep(principal, read, state, kind)
 
     def _keep(self, principal: str, read: Ids, state: State, kind: Kind) -> Entry[State]:
-        if self.cuttable and any(cache.offset != len(read) for cache in state):
+        if self._cuttable and any(cache.offset != len(read) for cache in state):
             raise ValueError("a cache does not hold the tokens it should")
         nbytes = sum(cache.nbytes for cache in state)
-        entry = Entry(principal, read.copy(), state, nbytes, kind, self.cuttable)
+        entry = Entry(principal, read.copy(), state, nbytes, kind, self._cuttable)
         if nbytes <= self._max_bytes:
             mx.eval([cache.state for cache in state])  # lazy, it would hold the whole batch
             self._prefixes.put(entry)

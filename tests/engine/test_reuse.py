@@ -18,7 +18,7 @@ from mlx_lm.models import lfm2
 
 from lattice_actors.engine.batch import Batch
 from lattice_actors.engine.frames import End, Err, Gen, Prompt
-from lattice_actors.engine.opening import Opening
+from lattice_actors.engine.last_logits import LastLogits
 from lattice_actors.engine.pacing import Pacing
 from lattice_actors.engine.prompts import Keeps, Prepared, PromptMaker
 from lattice_actors.engine.sampling import Processor
@@ -84,7 +84,12 @@ class Chats:
     def finish(self) -> None:
         while self.batch:
             self.step()
-        self.batch.settle()
+        self.settle()
+
+    def settle(self) -> None:
+        """Keep all that streams have left, as an engine does that has nothing else to do."""
+        while self.batch.unsettled:
+            self.batch.settle_some()
 
     def say(self, messages: Messages | str, **fields: Any) -> str:
         rid = self.add(messages, **fields)
@@ -300,7 +305,7 @@ def test_prompts_read_whole_in_one_pass_are_answered_as_by_mlx_lm(
     first_pass = list[int]()
     together = answers(*PROMPTS)
     assert first_pass[0] > len(beyond_the_window)  # all of them
-    monkeypatch.setattr(Opening, "of", classmethod(lambda cls, model: None))
+    monkeypatch.setattr(LastLogits, "of", classmethod(lambda cls, model: None))
 
     assert len(beyond_the_window) > 2 * 24
     assert together == {rid: answers(rid)[rid] for rid in PROMPTS}
@@ -332,7 +337,7 @@ def test_what_a_cancelled_stream_has_read_serves_its_repeat(exact: Loaded, steps
     for _ in range(steps):
         chats.step()
     assert chats.batch.cancel(rid, time.monotonic()) is not None
-    chats.batch.settle()
+    chats.settle()
 
     assert chats.say(asking("hello")) == cold(exact, asking("hello"))
     assert chats.cached() > 0
@@ -461,7 +466,7 @@ def test_a_cancelled_stream_leaves_nothing_wrong(loaded: Loaded, steps: int) -> 
     for _ in range(steps):
         chats.step()
     assert chats.batch.cancel(rid, time.monotonic()) is not None
-    chats.batch.settle()
+    chats.settle()
 
     assert chats.say(asking("hello")) == cold(loaded, asking("hello"))
     assert chats.cached() == min(16 * steps, chats.prompts[chats.rid].total - 1)

@@ -1,9 +1,4 @@
-"""First tokens straight out of the pass that reads their prompts.
-
-mlx-lm reads a prompt but for its last token, passes that one alone, and shows what came of it
-when the pass after has been sent off. On a CPU that is when it is done, so the first token costs
-three passes. From rest, prompts can be read whole: the last row of that one pass is the first
-token, and mlx-lm goes on from there as after a prompt that was read before.
+"""One pass over whole prompts that gives the logits of their last tokens, and of no others.
 
 A whole prompt has a row of logits for each of its tokens, and only the last one is wanted. So
 the last layer, which is the largest of a small model, is made to work on these rows alone.
@@ -19,13 +14,7 @@ import attrs
 import mlx.core as mx
 from mlx_lm.models.cache import make_prompt_cache
 
-from .answer import Stream
-from .sampling import Processor, Sampler
-
-MOST_SUSPECTED = 2  # failed steps right after a use, until it is switched off
-
-State = list[Any]  # one cache of mlx-lm's for each layer
-Drawn = tuple[mx.array, mx.array]  # a token, and the row of log-probabilities it was drawn from
+from .reuse import State
 
 
 @attrs.define(eq=False)
@@ -36,27 +25,15 @@ class Rows:
 
 
 @attrs.define(eq=False)
-class Opening:
-    """Reads whole prompts with one model."""
+class LastLogits:
+    """One model, prepared for such passes. `of` makes it."""
 
     _model: Any
     _rows: Rows
-    unproven: bool = False  # used since the last good step of the generator
-    _suspected: int = 0  # steps that failed right after a use
-
-    @property
-    def on(self) -> bool:
-        """Whether it may be used; not when steps keep failing after it."""
-        return self._suspected < MOST_SUSPECTED
-
-    def failed(self) -> None:
-        """A step failed."""
-        self._suspected += self.unproven
-        self.unproven = False
 
     @classmethod
-    def of(cls, model: object) -> Opening | None:
-        """Prepare a loaded model; None where its last layer is not found."""
+    def of(cls, model: object) -> LastLogits | None:
+        """Prepare a loaded model, once, whoever asks again. None: its last layer is not found."""
         heads = list(_heads(model))
         if not heads:
             return None
@@ -69,9 +46,10 @@ class Opening:
     def read(
         self, prompts: Sequence[list[int]], states: Sequence[State | None]
     ) -> tuple[mx.array, list[State]]:
-        """Read *prompts* after *states*; return each one's row of logits, and its state after it.
+        """Read *prompts*, each after its state, or from nothing where that is None.
 
-        Nothing is waited for.
+        Return the last logits, of shape (prompts, vocab), and each prompt's state after it.
+        Nothing is waited for: mlx computes them when they are looked at.
         """
         caches = [state or make_prompt_cache(self._model) for state in states]
         if len(prompts) == 1:
@@ -106,20 +84,6 @@ class Opening:
             self._rows.last = None
 
 
-def draw(
-    stream: Stream, logits: mx.array, processors: Sequence[Processor], sampler: Sampler
-) -> Drawn:
-    """Draw the first token of *stream* from its *logits*, of shape (1, vocab).
-
-    As mlx-lm does it for the tokens that follow.
-    """
-    tokens = mx.array(stream.history)
-    for processor in processors:
-        logits = processor(tokens, logits)
-    logprobs = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
-    return sampler(logprobs), logprobs[0]
-
-
 def _heads(model: object) -> Iterator[tuple[Any, str]]:
     """The layers that may make the logits, and the method that does it."""
     for owner in (model, getattr(model, "language_model", None)):
@@ -146,6 +110,7 @@ def _narrow(module: Any, method: str, rows: Rows) -> None:  # noqa: ANN401
 
 
 def _at(x: mx.array, last: list[int]) -> mx.array:
+    """Return row *last* of each prompt in *x*, of shape (prompts, 1, width)."""
     if len(last) == 1:
         return x[:, last[0] : last[0] + 1]
     return x[mx.arange(len(last)), mx.array(last)][:, None]

@@ -12,7 +12,7 @@ from mlx_lm.generate import BatchGenerator
 
 from lattice_actors.engine.batch import Batch
 from lattice_actors.engine.frames import End
-from lattice_actors.engine.opening import Opening
+from lattice_actors.engine.last_logits import LastLogits
 from tests.engine.batches import PROMPTS, Answers, Loaded, alone
 from tests.engine.test_reuse import Chats
 
@@ -21,7 +21,7 @@ from tests.engine.test_reuse import Chats
 def _by_mlx_lm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Everything is read by mlx-lm, as where the last layer of a model is not found."""
     with monkeypatch.context() as patch:
-        patch.setattr(Opening, "of", classmethod(lambda cls, model: None))
+        patch.setattr(LastLogits, "of", classmethod(lambda cls, model: None))
         yield
 
 
@@ -113,7 +113,7 @@ def test_log_probabilities_are_told_of_the_first_token_too(
         return rows
 
     fast = told()
-    monkeypatch.setattr(Opening, "of", classmethod(lambda cls, model: None))
+    monkeypatch.setattr(LastLogits, "of", classmethod(lambda cls, model: None))
 
     assert len(fast) == 24
     assert fast == pytest.approx(told(), abs=1e-4)
