@@ -67,6 +67,7 @@ from .residency.evictor import EvictorActor
 from .residency.evictor_handle import EvictorHandle, EvictorView
 from .residency.lru import Residency
 from .residency.model import ModelActor
+from .residency.room import Room
 from .supervisor import ActorView, Supervisor, open_supervisor
 
 MOST_UNREAD = 2048  # asks: a burst of clients is refused by the queue's bounds, not by a mailbox
@@ -141,7 +142,7 @@ class _InUse:
         return self.queue.view(trio.current_time()) if self.queue is not None else None
 
     def residents(self) -> EvictorView | None:
-        return EvictorView.of(self.residency) if self.residency is not None else None
+        return EvictorView.of(self.residency.room) if self.residency is not None else None
 
 
 @asynccontextmanager
@@ -182,9 +183,8 @@ async def open_lattice(
         return ModelActor(mailbox, name, engines, admission, evictor, metrics)
 
     def residency() -> Residency:
-        in_use.residency = Residency(
-            budget.memory_bytes, budget.max_models, budget.idle_ttl_s, pins
-        )
+        room = Room(budget.memory_bytes, budget.max_models, pins)
+        in_use.residency = Residency(room, budget.idle_ttl_s)
         return in_use.residency
 
     def queue() -> AdmissionQueue[Ticket]:

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 import attrs
 
 from lattice_actors.admission.verdicts import Class, Phase
-from lattice_actors.residency.lru import EVICTED
 from lattice_actors.residency.states import ModelState
+from lattice_actors.residency.verdicts import EVICTED
 from lattice_actors.supervisor import ActorView
 
 from . import others

@@ -20,7 +20,7 @@ from lattice_actors.catalog.entry import ModelEntry, Snapshot
 from lattice_actors.errors import CannotFit, LatticeError, LoadFailed, NotFound
 from lattice_actors.mailbox import Mailbox, Reply
 
-from . import lru
+from . import verdicts
 from .evictor_handle import (
     Ask,
     Drained,
@@ -43,9 +43,11 @@ from .evictor_handle import (
     Used,
     Want,
 )
+from .lru import Residency
 from .model_handle import ModelHandle
 from .needs import kv_bytes
 from .restart import Barred
+from .room import Stage
 
 log = structlog.get_logger(__name__)
 
@@ -65,7 +67,7 @@ class EvictorActor:
     """One incarnation. A new one learns what is resident from the model actors."""
 
     _mailbox: Mailbox[Message]
-    _policy: lru.Residency
+    _policy: Residency
     _models: Models
     _admission: AdmissionHandle
     _snapshot: Callable[[], Snapshot]  # what was last known to exist, for a new incarnation
@@ -116,11 +118,11 @@ class EvictorActor:
                     )
             elif message is not None:
                 early.append(message)
-        if early or self._policy.resident:
+        if early or self._policy.room.by_last_use:
             self._admission.remind()
         return early
 
-    def _on(self, message: Message, now: float) -> list[lru.Action]:
+    def _on(self, message: Message, now: float) -> list[verdicts.Action]:
         match message:
             case Inventory(snapshot):
                 self._on_inventory(snapshot)
@@ -133,7 +135,7 @@ class EvictorActor:
                 return self._policy.drained(model, now)
             case Draining(model):
                 for unload in self._unloads.pop(model, []):
-                    unload.send(Unloaded(deferred=True, resident=self._policy.resident))
+                    unload.send(Unloaded(deferred=True, resident=self._policy.room.by_last_use))
                 return []
             case Used(model, busy):
                 return self._policy.used(model, busy=busy, now=now)
@@ -142,8 +144,8 @@ class EvictorActor:
             case Gone(model, barred):
                 return self._on_gone(model, barred, now)
             case RanOut(model):
-                self._policy.shrink()
-                budget = self._policy.budget_bytes
+                self._policy.room.shrink()
+                budget = self._policy.room.budget_bytes
                 log.warning("memory ran out", model=model, budget_bytes=budget)
                 return []
             case Report():
@@ -163,11 +165,11 @@ class EvictorActor:
                     self._pardon_misfits()
                 return self._policy.pin(model, pinned=pinned, now=now)
             case Ask(reply):
-                reply.send(EvictorView.of(self._policy))
+                reply.send(EvictorView.of(self._policy.room))
                 return []
             case Plan(model, reply):
                 plan = self._policy.plan(model, self._needs(model))
-                reply.send(None if isinstance(plan, lru.CannotFit) else plan)
+                reply.send(None if isinstance(plan, verdicts.CannotFit) else plan)
                 return []
             case _:
                 assert_never(message)
@@ -191,14 +193,14 @@ class EvictorActor:
                 handle.pardon()
         self._admission.pardoned(model)
 
-    def _on_want(self, model: str, now: float) -> list[lru.Action]:
+    def _on_want(self, model: str, now: float) -> list[verdicts.Action]:
         if model not in self._entries:
             barred = Barred("model_not_found", f"{model} does not exist any more", None)
             self._admission.failed(model, barred)
             return []
         return self._policy.want(model, self._needs(model), now)
 
-    def _on_loaded(self, model: str, resident_bytes: int, now: float) -> list[lru.Action]:
+    def _on_loaded(self, model: str, resident_bytes: int, now: float) -> list[verdicts.Action]:
         caches = self._kv_bytes(model) + self._prefix_cache_bytes
         actual = resident_bytes + caches if resident_bytes else 0
         actions = self._policy.loaded(model, actual, now)
@@ -206,7 +208,7 @@ class EvictorActor:
             load.send(None)  # now: the next want may make it give way at once
         return actions
 
-    def _on_gone(self, model: str, barred: Barred | None, now: float) -> list[lru.Action]:
+    def _on_gone(self, model: str, barred: Barred | None, now: float) -> list[verdicts.Action]:
         self._pardon_misfits()
         actions = self._policy.gone(model, now)
         if barred is not None:
@@ -217,14 +219,14 @@ class EvictorActor:
         elif model in self._loads:  # asked for while it went, or its actor crashed over the load
             actions += self._policy.want(model, self._needs(model), now)
         for unload in self._unloads.pop(model, []):
-            unload.send(Unloaded(deferred=False, resident=self._policy.resident))
+            unload.send(Unloaded(deferred=False, resident=self._policy.room.by_last_use))
         return actions
 
-    def _on_load_now(self, model: str, reply: Reply[None], now: float) -> list[lru.Action]:
+    def _on_load_now(self, model: str, reply: Reply[None], now: float) -> list[verdicts.Action]:
         if model not in self._entries:
             reply.fail(_no_such_model(model))
             return []
-        if self._policy.stage(model) is lru.Stage.READY:
+        if self._policy.stage(model) is Stage.READY:
             reply.send(None)
             return []
         self._loads.setdefault(model, []).append(reply)
@@ -232,12 +234,12 @@ class EvictorActor:
 
     def _answer_loads(self) -> None:
         """Tell operators whose model is there because its eviction was called off."""
-        ready = [m for m in self._loads if self._policy.stage(m) is lru.Stage.READY]
+        ready = [m for m in self._loads if self._policy.stage(m) is Stage.READY]
         for model in ready:
             for load in self._loads.pop(model):
                 load.send(None)
 
-    def _on_unload(self, model: str, reply: Reply[Unloaded], now: float) -> list[lru.Action]:
+    def _on_unload(self, model: str, reply: Reply[Unloaded], now: float) -> list[verdicts.Action]:
         self._pardon(model)
         if self._policy.stage(model) is None:
             reply.fail(NotFound(f"{model} is not loaded", code="model_not_loaded"))
@@ -246,28 +248,28 @@ class EvictorActor:
         self._unloads.setdefault(model, []).append(reply)
         return self._policy.unload(model, now)
 
-    def _carry_out(self, actions: list[lru.Action]) -> None:
+    def _carry_out(self, actions: list[verdicts.Action]) -> None:
         for action in actions:
             log.info("residency", action=str(action))
             match action:
-                case lru.Load(model):
+                case verdicts.Load(model):
                     entry = self._entries.get(model)
                     if entry is None:
                         self._mailbox.tell(Gone(model, None))
                     else:
                         self._admission.loading(model)
                         self._models.of(model).load(entry, self._kv_bytes(model))
-                case lru.MakeRoom(model, victims):
+                case verdicts.MakeRoom(model, victims):
                     if model in self._loads:
                         for victim in victims:  # an operator's load does not wait for its turn
                             self._admission.drain(victim)
                     else:
                         self._admission.make_room(model, victims)
-                case lru.Drain(model):
+                case verdicts.Drain(model):
                     self._admission.drain(model)
-                case lru.Stop(model, why):
+                case verdicts.Stop(model, why):
                     self._models.of(model).stop(why)
-                case lru.CannotFit(model, message):
+                case verdicts.CannotFit(model, message):
                     self._misfits.add(model)
                     barred = Barred("model_does_not_fit", message, None)
                     self._admission.failed(model, barred)
@@ -287,7 +289,7 @@ class EvictorActor:
     def _kv_bytes(self, model: str) -> int:
         """Memory kept for the batch of *model*; 0 when its size per token is not known."""
         entry = self._entries.get(model)
-        return kv_bytes(entry, self._policy.budget_bytes) if entry is not None else 0
+        return kv_bytes(entry, self._policy.room.budget_bytes) if entry is not None else 0
 
 
 def _no_such_model(model: str) -> NotFound:

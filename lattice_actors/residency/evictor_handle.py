@@ -9,8 +9,8 @@ import attrs
 from lattice_actors.catalog.entry import Snapshot
 from lattice_actors.mailbox import Mailbox, Reply
 
-from . import lru
 from .restart import Barred
+from .room import Room, Stage
 
 
 @attrs.frozen
@@ -84,7 +84,7 @@ class Report:
     """A model actor's answer to a new incarnation: what its memory is in (None: it has none)."""
 
     model: str
-    stage: lru.Stage | None
+    stage: Stage | None
     resident_bytes: int
 
 
@@ -143,17 +143,17 @@ class EvictorView:
     bytes_of: dict[str, int] = attrs.field(factory=dict[str, int])  # reserved, by model
 
     @classmethod
-    def of(cls, policy: lru.Residency) -> EvictorView:
-        """What *policy* has in memory now."""
-        giving_way = {m for m in policy.resident if policy.stage(m) is lru.Stage.GIVING_WAY}
+    def of(cls, room: Room) -> EvictorView:
+        """What *room* has in it now."""
+        giving_way = {m for m, r in room.residents.items() if r.stage is Stage.GIVING_WAY}
         return cls(
-            policy.resident,
+            room.by_last_use,
             frozenset(giving_way),
-            policy.pinned,
-            policy.reserved_bytes,
-            policy.budget_bytes,
-            policy.max_models,
-            policy.bytes_of,
+            frozenset(room.pins),
+            room.reserved_bytes,
+            room.budget_bytes,
+            room.max_models,
+            room.bytes_of,
         )
 
 
@@ -226,7 +226,7 @@ class EvictorHandle:
     def ran_out(self, model: str) -> None:
         self._mailbox.tell(RanOut(model))
 
-    def report(self, model: str, stage: lru.Stage | None, resident_bytes: int) -> None:
+    def report(self, model: str, stage: Stage | None, resident_bytes: int) -> None:
         self._mailbox.tell(Report(model, stage, resident_bytes))
 
     def remind(self) -> None:

@@ -1,8 +1,7 @@
-"""Which models are in memory: what must go to make room, and in which order. Pure.
+"""Which models are in memory, and which give way to one that is wanted. Pure.
 
 News and `now` go in, actions come out. The policy never decides *when* a busy model gives way
-(admission does: minimum residence, collation), only *which*. Bytes are counted from the
-reservation before a load until the process has been reaped, so the sum never lies.
+(admission does: minimum residence, collation), only *which*: `room.py` says who must go.
 
 A want is served in order of arrival. A later one may go first only when it fits beside what
 the first still needs.
@@ -10,90 +9,31 @@ the first still needs.
 
 from __future__ import annotations
 
-import enum
 import math
 from collections.abc import Iterator
 
 import attrs
 
-SHRINK_BY = 0.10  # of the budget, when an engine died of memory all the same
-# Why a model leaves memory: room for another, an operator's wish, or that nobody asked for it.
-EVICTED, UNLOADED, IDLE = "evicted", "unloaded", "idle"
-
-
-class Stage(enum.Enum):
-    """Where a model's memory is in its life, seen from the evictor."""
-
-    LOADING = "loading"
-    READY = "ready"
-    GIVING_WAY = "giving way"  # admission was asked to make room; it has not emptied it yet
-    STOPPING = "stopping"
-
-
-@attrs.frozen
-class Load:
-    """Start loading; the bytes are reserved."""
-
-    model: str
-
-
-@attrs.frozen
-class MakeRoom:
-    """Ask admission to empty *victims*, when their turn is over, for *model*."""
-
-    model: str
-    victims: tuple[str, ...]
-
-
-@attrs.frozen
-class Drain:
-    """Ask admission to empty *model* at once (an explicit unload, or idle for too long)."""
-
-    model: str
-
-
-@attrs.frozen
-class Stop:
-    """Nobody uses it any more: end its process and wait for the reap."""
-
-    model: str
-    why: str = EVICTED
-
-
-@attrs.frozen
-class CannotFit:
-    """The load can never succeed as things are; *message* has the plan that was considered."""
-
-    model: str
-    message: str
-
-
-Action = Load | MakeRoom | Drain | Stop | CannotFit
-
-
-@attrs.define
-class _Resident:
-    needs_bytes: int
-    last_used: float
-    stage: Stage = Stage.LOADING
-    busy: bool = False
-    why: str = EVICTED  # it gives way
-
-    @property
-    def yields(self) -> bool:
-        """Its memory will come back without anyone deciding it again."""
-        return self.stage in (Stage.GIVING_WAY, Stage.STOPPING)
+from .room import Resident, Room, Stage
+from .verdicts import (
+    EVICTED,
+    IDLE,
+    UNLOADED,
+    Action,
+    CannotFit,
+    Drain,
+    Load,
+    MakeRoom,
+    Stop,
+)
 
 
 @attrs.define(eq=False)
 class Residency:
     """The models in memory and those that want to be."""
 
-    budget_bytes: int  # 0: no limit
-    max_models: int
+    room: Room
     idle_ttl_s: float = 0.0  # 0: keep idle models
-    _pins: set[str] = attrs.field(factory=set[str])  # the owner may keep them over restarts
-    _residents: dict[str, _Resident] = attrs.field(init=False, factory=dict[str, _Resident])
     _wants: dict[str, int] = attrs.field(init=False, factory=dict[str, int])  # needed bytes
     _asked: dict[str, tuple[str, ...]] = attrs.field(
         init=False, factory=dict[str, tuple[str, ...]]
@@ -103,7 +43,7 @@ class Residency:
 
     def want(self, model: str, needs_bytes: int, now: float) -> list[Action]:
         """*model* is wanted in memory and will take *needs_bytes*. Repeating it is fine."""
-        resident = self._residents.get(model)
+        resident = self.room.residents.get(model)
         if resident is not None and not resident.yields:
             return []
         self._wants.setdefault(model, needs_bytes)
@@ -114,7 +54,7 @@ class Residency:
 
     def adopt(self, model: str, needs_bytes: int, stage: Stage, now: float) -> None:
         """*model* is in memory already: an earlier evictor put it there."""
-        self._residents[model] = _Resident(needs_bytes, now, stage)
+        self.room.residents[model] = Resident(needs_bytes, now, stage)
 
     def unwant(self, model: str, now: float) -> list[Action]:
         """Nobody waits for *model* any more, and its swap has not begun."""
@@ -124,7 +64,7 @@ class Residency:
 
     def loaded(self, model: str, actual_bytes: int, now: float) -> list[Action]:
         """The load of *model* ended well; it really takes *actual_bytes* (0: as reserved)."""
-        resident = self._residents.get(model)
+        resident = self.room.residents.get(model)
         if resident is None:
             return []
         resident.needs_bytes = max(actual_bytes, resident.needs_bytes)
@@ -135,7 +75,7 @@ class Residency:
 
     def drained(self, model: str, now: float) -> list[Action]:
         """Admission emptied *model*: no grants, and none will come."""
-        resident = self._residents.get(model)
+        resident = self.room.residents.get(model)
         if resident is None or resident.stage in (Stage.LOADING, Stage.STOPPING):
             return []  # said twice: it may be on its way back already
         resident.stage = Stage.STOPPING
@@ -143,7 +83,7 @@ class Residency:
 
     def gone(self, model: str, now: float) -> list[Action]:
         """The process of *model* has been reaped, for whatever cause: its bytes are free."""
-        self._residents.pop(model, None)
+        self.room.residents.pop(model, None)
         for wanting, victims in list(self._asked.items()):
             if model in victims:
                 self._asked[wanting] = tuple(v for v in victims if v != model)
@@ -151,7 +91,7 @@ class Residency:
 
     def used(self, model: str, *, busy: bool, now: float) -> list[Action]:
         """Admission granted the first stream of *model*, or the last one ended."""
-        resident = self._residents.get(model)
+        resident = self.room.residents.get(model)
         if resident is not None:
             resident.busy = busy
             resident.last_used = now
@@ -162,7 +102,7 @@ class Residency:
         return self._unload(model, now, UNLOADED)
 
     def _unload(self, model: str, now: float, why: str) -> list[Action]:
-        resident = self._residents.get(model)
+        resident = self.room.residents.get(model)
         if resident is None or resident.stage is Stage.STOPPING:
             return []
         self._wants.pop(model, None)
@@ -175,21 +115,16 @@ class Residency:
     def pin(self, model: str, *, pinned: bool, now: float) -> list[Action]:
         """Keep *model* in memory whatever else is wanted, or stop doing so."""
         if pinned:
-            self._pins.add(model)
+            self.room.pins.add(model)
         else:
-            self._pins.discard(model)
+            self.room.pins.discard(model)
         return self._serve(now)
-
-    def shrink(self) -> None:
-        """An engine ran out of memory: the machine has less than the budget says."""
-        kept = self.budget_bytes or self.reserved_bytes
-        self.budget_bytes = int(kept * (1 - SHRINK_BY))
 
     def expire(self, now: float) -> list[Action]:
         """Drain what has been idle for too long."""
         return [
             action
-            for model, resident in list(self._residents.items())
+            for model, resident in list(self.room.residents.items())
             if self._idle_until(model, resident) <= now
             for action in self._unload(model, now, IDLE)
         ]
@@ -198,7 +133,7 @@ class Residency:
         """Admission has lost its memory: ask again for everything it has not yet emptied."""
         swaps = [action for model in self._asked for action in self._ask_again(model)]
         victims = {victim for asked in self._asked.values() for victim in asked}
-        unloads = [m for m, r in self._residents.items() if r.stage is Stage.GIVING_WAY]
+        unloads = [m for m, r in self.room.residents.items() if r.stage is Stage.GIVING_WAY]
         return [*swaps, *(Drain(model) for model in unloads if model not in victims)]
 
     # --- what it looks like -----------------------------------------------------------------
@@ -206,38 +141,22 @@ class Residency:
     @property
     def next_deadline(self) -> float:
         """When `expire` next has something to do, Trio seconds; never is infinity."""
-        return min((self._idle_until(m, r) for m, r in self._residents.items()), default=math.inf)
-
-    @property
-    def reserved_bytes(self) -> int:
-        return sum(resident.needs_bytes for resident in self._residents.values())
-
-    @property
-    def bytes_of(self) -> dict[str, int]:
-        """What is reserved, by model."""
-        return {model: resident.needs_bytes for model, resident in self._residents.items()}
-
-    @property
-    def resident(self) -> tuple[str, ...]:
-        """Models whose memory is in use, least recently used first."""
-        return tuple(sorted(self._residents, key=lambda m: self._residents[m].last_used))
-
-    @property
-    def pinned(self) -> frozenset[str]:
-        return frozenset(self._pins)
+        return min(
+            (self._idle_until(m, r) for m, r in self.room.residents.items()), default=math.inf
+        )
 
     def stage(self, model: str) -> Stage | None:
-        resident = self._residents.get(model)
+        resident = self.room.residents.get(model)
         return resident.stage if resident is not None else None
 
     def plan(self, model: str, needs_bytes: int) -> tuple[str, ...] | CannotFit:
         """Say what would have to go for *model*, without doing anything."""
-        return self._victims(model, needs_bytes)
+        return self.room.victims(model, needs_bytes)
 
     def __repr__(self) -> str:
         return (
-            f"<Residency {len(self._residents)}/{self.max_models} models, "
-            f"{self.reserved_bytes / 1e9:.2f}/{self.budget_bytes / 1e9:.2f} GB, "
+            f"<Residency {len(self.room.residents)}/{self.room.max_models} models, "
+            f"{self.room.reserved_bytes / 1e9:.2f}/{self.room.budget_bytes / 1e9:.2f} GB, "
             f"{len(self._wants)} wanted>"
         )
 
@@ -249,12 +168,12 @@ class Residency:
         first = True
         kept_bytes = kept_models = 0  # free room that an earlier want still needs
         for model, needs in list(self._wants.items()):
-            if model in self._residents:
+            if model in self.room.residents:
                 continue  # its old process is on the way out
-            if self._fits(needs + kept_bytes, 1 + kept_models):
+            if self.room.fits(needs + kept_bytes, 1 + kept_models):
                 del self._wants[model]
                 self._spare(model)  # room may have come from elsewhere
-                self._residents[model] = _Resident(needs, now)
+                self.room.residents[model] = Resident(needs, now)
                 actions.append(Load(model))
                 continue
             if first:
@@ -262,7 +181,9 @@ class Residency:
                 if model not in self._wants:
                     continue  # it can never fit: the next one is the first
                 first = False
-            coming = [self._residents[victim].needs_bytes for victim in self._asked.get(model, ())]
+            coming = [
+                self.room.residents[victim].needs_bytes for victim in self._asked.get(model, ())
+            ]
             kept_bytes += max(0, needs - sum(coming))
             kept_models += 0 if coming else 1
         return actions
@@ -270,7 +191,7 @@ class Residency:
     def _spare(self, model: str) -> None:
         """Nobody has to give way for *model* any more. One that admission has emptied goes on."""
         for victim in self._asked.pop(model, ()):
-            resident = self._residents.get(victim)
+            resident = self.room.residents.get(victim)
             if resident is not None and resident.stage is Stage.GIVING_WAY:
                 resident.stage = Stage.READY
                 self._wants.pop(victim, None)  # it was wanted back after its turn: it stays
@@ -279,69 +200,26 @@ class Residency:
         waiting_for = tuple(
             victim
             for victim in self._asked[model]
-            if self._residents[victim].stage is Stage.GIVING_WAY
+            if self.room.residents[victim].stage is Stage.GIVING_WAY
         )
         return [MakeRoom(model, waiting_for)] if waiting_for else []
 
     def _ask_for_room(self, model: str, needs: int) -> Iterator[Action]:
-        verdict = self._victims(model, needs)
+        verdict = self.room.victims(model, needs)
         if isinstance(verdict, CannotFit):
             del self._wants[model]
             yield verdict
             return
-        fresh = tuple(v for v in verdict if self._residents[v].stage is Stage.READY)
+        fresh = tuple(v for v in verdict if self.room.residents[v].stage is Stage.READY)
         if not fresh:
             return  # what must go is going already, or still loading: news will come
         for victim in fresh:
-            self._residents[victim].stage = Stage.GIVING_WAY
-            self._residents[victim].why = EVICTED
+            self.room.residents[victim].stage = Stage.GIVING_WAY
+            self.room.residents[victim].why = EVICTED
         self._asked[model] = (*self._asked.get(model, ()), *fresh)
         yield from self._ask_again(model)
 
-    def _victims(self, model: str, needs: int) -> tuple[str, ...] | CannotFit:
-        """Least recently used first, idle before busy, and none that could have stayed."""
-        if self.budget_bytes and needs > self.budget_bytes:
-            return CannotFit(
-                model,
-                f"{model} needs {_gb(needs)} and the memory budget is {_gb(self.budget_bytes)}",
-            )
-        going = [m for m, r in self._residents.items() if r.yields and m != model]
-        staying = sorted(
-            (m for m, r in self._residents.items() if not r.yields and m not in self._pins),
-            key=lambda m: (self._residents[m].busy, self._residents[m].last_used),
-        )
-        chosen: list[str] = []
-        if not self._fits(needs, 1, without=going):
-            for candidate in staying:
-                chosen.append(candidate)
-                if self._fits(needs, 1, without=[*going, *chosen]):
-                    break
-            else:
-                return CannotFit(model, self._no_room(model, needs, going + chosen))
-        for candidate in list(chosen):
-            rest = [c for c in chosen if c != candidate]
-            if self._fits(needs, 1, without=[*going, *rest]):
-                chosen = rest  # a later, larger victim made this one needless
-        return (*going, *chosen)
-
-    def _no_room(self, model: str, needs: int, considered: list[str]) -> str:
-        kept = sorted(self._pins & self._residents.keys())
-        return (
-            f"{model} needs {_gb(needs)} of {_gb(self.budget_bytes)} and one of "
-            f"{self.max_models} places; pinned models keep theirs ({', '.join(kept) or 'none'}), "
-            f"even without {', '.join(considered) or 'any other'} there is no room"
-        )
-
-    def _fits(self, needs: int, models: int, without: list[str] | None = None) -> bool:
-        left = [r for m, r in self._residents.items() if m not in (without or ())]
-        room = sum(r.needs_bytes for r in left) + needs <= self.budget_bytes
-        return (not self.budget_bytes or room) and len(left) + models <= self.max_models
-
-    def _idle_until(self, model: str, resident: _Resident) -> float:
-        if not self.idle_ttl_s or resident.busy or model in self._pins:
+    def _idle_until(self, model: str, resident: Resident) -> float:
+        if not self.idle_ttl_s or resident.busy or model in self.room.pins:
             return math.inf
         return resident.last_used + self.idle_ttl_s if resident.stage is Stage.READY else math.inf
-
-
-def _gb(count: int) -> str:
-    return f"{count / 1e9:.2f} GB"

@@ -45,7 +45,6 @@ from lattice_actors.metrics.news import Failed, Loaded, Stopped
 from lattice_actors.stream import TokenStream
 
 from .engine_plan import EnginePlan
-from .lru import Stage
 from .model_handle import (
     Account,
     Begin,
@@ -62,6 +61,7 @@ from .model_handle import (
 from .neighbours import Evictor, Metrics
 from .oom import died_of_memory
 from .restart import Barred, Quarantine, Record, Restart
+from .room import Stage
 from .runs import Loss, Poison, Runs
 from .states import ModelState, move
 from .totals import Totals

@@ -6,8 +6,8 @@ from typing import Protocol
 
 from lattice_actors.metrics.news import Failed, Loaded, Stepped, Stopped
 
-from .lru import Stage
 from .restart import Barred
+from .room import Stage
 
 
 class Evictor(Protocol):

@@ -6,16 +6,9 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from lattice_actors.residency.lru import (
-    Action,
-    CannotFit,
-    Drain,
-    Load,
-    MakeRoom,
-    Residency,
-    Stage,
-    Stop,
-)
+from lattice_actors.residency.lru import Residency
+from lattice_actors.residency.room import Room, Stage
+from lattice_actors.residency.verdicts import Action, CannotFit, Drain, Load, MakeRoom, Stop
 
 SIZES = {"a": 40, "b": 40, "c": 70, "d": 25, "e": 120}
 BUDGET = 100
@@ -28,7 +21,7 @@ class ResidencyMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.policy = Residency(BUDGET, PLACES, idle_ttl_s=50)
+        self.policy = Residency(Room(BUDGET, PLACES), idle_ttl_s=50)
         self.held: dict[str, str] = {}  # loading, ready, stopping: what really takes memory
         self.emptying: dict[str, str | None] = {}  # asked of admission, and for whom
         self.wanted: set[str] = set()
@@ -46,7 +39,7 @@ class ResidencyMachine(RuleBasedStateMachine):
                     assert model in self.wanted
                     for victim in victims:
                         assert self.held[victim] == "ready", "only what is ready can give way"
-                        assert victim not in self.policy.pinned, "a pinned model was chosen"
+                        assert victim not in self.policy.room.pins, "a pinned model was chosen"
                         self.emptying[victim] = model
                 case Drain(model):
                     self.emptying[model] = None
@@ -56,7 +49,7 @@ class ResidencyMachine(RuleBasedStateMachine):
                 case CannotFit(model, message):
                     self.wanted.discard(model)
                     alone = SIZES[model] <= BUDGET
-                    pinned = [m for m in self.policy.pinned if m in self.held]
+                    pinned = [m for m in self.policy.room.pins if m in self.held]
                     assert not alone or pinned, "said no although everything could have gone"
                     assert model in message
 
@@ -133,8 +126,8 @@ class ResidencyMachine(RuleBasedStateMachine):
 
     @invariant()
     def memory_is_counted_for_exactly_what_holds_it(self) -> None:
-        assert set(self.policy.resident) == set(self.held)
-        assert self.policy.reserved_bytes == sum(SIZES[model] for model in self.held)
+        assert set(self.policy.room.by_last_use) == set(self.held)
+        assert self.policy.room.reserved_bytes == sum(SIZES[model] for model in self.held)
         self.check_room()
 
     @invariant()
@@ -154,7 +147,7 @@ def ready(policy: Residency, model: str, size: int, now: float) -> None:
 
 
 def test_the_least_recently_used_idle_model_goes_first() -> None:
-    policy = Residency(0, 2)
+    policy = Residency(Room(0, 2))
     ready(policy, "a", 1, 0)
     ready(policy, "b", 1, 1)
     policy.used("a", busy=False, now=2)
@@ -163,7 +156,7 @@ def test_the_least_recently_used_idle_model_goes_first() -> None:
 
 
 def test_a_busy_model_goes_only_when_no_idle_one_does() -> None:
-    policy = Residency(0, 2)
+    policy = Residency(Room(0, 2))
     ready(policy, "a", 1, 0)
     ready(policy, "b", 1, 1)
     policy.used("a", busy=True, now=0)
@@ -172,7 +165,7 @@ def test_a_busy_model_goes_only_when_no_idle_one_does() -> None:
 
 
 def test_no_model_goes_that_could_have_stayed() -> None:
-    policy = Residency(100, 10)
+    policy = Residency(Room(100, 10))
     ready(policy, "small", 10, 0)
     ready(policy, "large", 80, 1)
 
@@ -180,7 +173,7 @@ def test_no_model_goes_that_could_have_stayed() -> None:
 
 
 def test_room_is_made_before_the_load_and_the_load_waits_for_the_reap() -> None:
-    policy = Residency(100, 10)
+    policy = Residency(Room(100, 10))
     ready(policy, "a", 80, 0)
 
     assert policy.want("b", 80, 1) == [MakeRoom("b", ("a",))]
@@ -189,7 +182,7 @@ def test_room_is_made_before_the_load_and_the_load_waits_for_the_reap() -> None:
 
 
 def test_it_is_told_why_a_model_leaves() -> None:
-    policy = Residency(100, 10, idle_ttl_s=50)
+    policy = Residency(Room(100, 10), idle_ttl_s=50)
     ready(policy, "a", 80, 0)
     policy.want("b", 80, 1)
     assert policy.drained("a", 2) == [Stop("a", "evicted")]
@@ -207,7 +200,7 @@ def test_it_is_told_why_a_model_leaves() -> None:
 
 
 def test_a_small_model_that_fits_beside_the_first_want_does_not_wait_for_it() -> None:
-    policy = Residency(100, 10)
+    policy = Residency(Room(100, 10))
     ready(policy, "a", 70, 0)
     policy.want("large", 80, 1)
 
@@ -215,7 +208,7 @@ def test_a_small_model_that_fits_beside_the_first_want_does_not_wait_for_it() ->
 
 
 def test_a_model_larger_than_the_budget_is_refused_with_the_numbers() -> None:
-    policy = Residency(10**9, 2)
+    policy = Residency(Room(10**9, 2))
 
     (refusal,) = policy.want("a", 2 * 10**9, 0)
 
@@ -225,7 +218,7 @@ def test_a_model_larger_than_the_budget_is_refused_with_the_numbers() -> None:
 
 
 def test_a_plan_changes_nothing() -> None:
-    policy = Residency(0, 1)
+    policy = Residency(Room(0, 1))
     ready(policy, "a", 1, 0)
 
     assert policy.plan("b", 1) == ("a",)
@@ -235,7 +228,7 @@ def test_a_plan_changes_nothing() -> None:
 
 @pytest.mark.parametrize(("since_s", "expected"), [(49, []), (50, [Drain("a")])])
 def test_idle_models_go_after_their_time(since_s: float, expected: list[Action]) -> None:
-    policy = Residency(0, 2, idle_ttl_s=50)
+    policy = Residency(Room(0, 2), idle_ttl_s=50)
     ready(policy, "a", 1, 0)
     policy.used("a", busy=True, now=1)
     assert policy.expire(1000) == []
@@ -245,7 +238,7 @@ def test_idle_models_go_after_their_time(since_s: float, expected: list[Action])
 
 
 def test_a_drain_that_is_told_twice_does_not_end_the_next_load() -> None:
-    policy = Residency(0, 1)
+    policy = Residency(Room(0, 1))
     ready(policy, "a", 1, 0)
     policy.want("b", 1, 1)
     policy.drained("a", 2)
@@ -259,7 +252,7 @@ def test_a_drain_that_is_told_twice_does_not_end_the_next_load() -> None:
 
 
 def test_who_stands_behind_a_model_that_never_fits_is_asked_for_room() -> None:
-    policy = Residency(100, 10)
+    policy = Residency(Room(100, 10))
     ready(policy, "c", 70, 0)
     policy.want("a", 40, 1)
     policy.want("huge", 120, 2)
@@ -272,7 +265,7 @@ def test_who_stands_behind_a_model_that_never_fits_is_asked_for_room() -> None:
 
 
 def test_who_was_to_give_way_stays_when_room_came_from_elsewhere() -> None:
-    policy = Residency(0, max_models=2)
+    policy = Residency(Room(0, 2))
     for model in "ab":
         policy.want(model, 1, 0.0)
         policy.loaded(model, 1, 0.0)
