@@ -8,6 +8,13 @@ from __future__ import annotations
 
 import attrs
 
+MOST_DOUBLINGS = 64  # beyond any longest delay; a float overflows at 1024, and crashes may go on
+
+
+def backed_off_s(first_s: float, longest_s: float, times: int) -> float:
+    """Return *first_s* doubled so many *times*, but never more than *longest_s*."""
+    return min(first_s * 2.0 ** min(times, MOST_DOUBLINGS), longest_s)
+
 
 @attrs.define
 class Intensity:
@@ -27,7 +34,7 @@ class Intensity:
             return None
         if len(self._crashes) == 1:
             return 0.0
-        return min(self.first_s * 2.0 ** (len(self._crashes) - 2), self.longest_s)
+        return backed_off_s(self.first_s, self.longest_s, len(self._crashes) - 2)
 
     def forget(self) -> None:
         """Start with a clean record."""

@@ -45,7 +45,7 @@ from .evictor_handle import (
 )
 from .lru import Residency
 from .model_handle import ModelHandle
-from .needs import kv_bytes
+from .needs import kv_bytes, needed_bytes
 from .restart import Barred
 from .room import Stage
 
@@ -283,8 +283,9 @@ class EvictorActor:
 
     def _needs(self, model: str) -> int:
         entry = self._entries.get(model)
-        weights = entry.weights_bytes if entry else 0
-        return weights + self._kv_bytes(model) + self._prefix_cache_bytes
+        if entry is None:  # it does not exist any more, though its engine may still run
+            return self._prefix_cache_bytes
+        return needed_bytes(entry, self._policy.room.budget_bytes, self._prefix_cache_bytes)
 
     def _kv_bytes(self, model: str) -> int:
         """Memory kept for the batch of *model*; 0 when its size per token is not known."""

@@ -7,10 +7,7 @@ request which kills it is found out; the others end with `model_crashed`.
 
 from __future__ import annotations
 
-import math
 import random
-from collections.abc import Callable
-from hashlib import sha256
 from typing import assert_never
 
 import attrs
@@ -20,7 +17,6 @@ import trio
 from lattice_actors.admission.handle import AdmissionHandle
 from lattice_actors.admission.ticket import Ticket
 from lattice_actors.admission.verdicts import Capacity
-from lattice_actors.catalog.entry import Kind
 from lattice_actors.engine import frames
 from lattice_actors.engine.news import (
     EngineGone,
@@ -32,18 +28,15 @@ from lattice_actors.engine.news import (
 )
 from lattice_actors.engine.process import EngineProcess
 from lattice_actors.errors import (
-    LatticeError,
     LoadFailed,
     ModelCrashed,
     ModelQuarantined,
     OutOfMemory,
-    RequestCrashesEngine,
 )
-from lattice_actors.generation import Embed, Job, Sampling, Tokens
 from lattice_actors.mailbox import Mailbox
 from lattice_actors.metrics.news import Failed, Loaded, Stopped
-from lattice_actors.stream import TokenStream
 
+from .answers import Answers
 from .engine_plan import EnginePlan
 from .model_handle import (
     Account,
@@ -62,14 +55,9 @@ from .neighbours import Evictor, Metrics
 from .oom import died_of_memory
 from .restart import Barred, Quarantine, Record, Restart
 from .room import Stage
-from .runs import Loss, Poison, Runs
 from .states import ModelState, move
 from .totals import Totals
 
-IDLE_UNTRUSTED_S = 300.0  # an engine that rested longer proves first that it still decodes
-CANARY_RID = 0  # `Runs` counts from 1
-CANARY = Job(Tokens((0,)), max_tokens=1, sampling=Sampling(temperature=0.0))
-EMBEDDING_CANARY = Job(Embed((Tokens((0,)),)), max_tokens=1)
 LAST_WORDS = 20  # lines of a crashed engine's stderr that go into the log
 
 log = structlog.get_logger(__name__)
@@ -85,6 +73,7 @@ class ModelActor:
     _admission: AdmissionHandle
     _evictor: Evictor
     _metrics: Metrics
+    _answers: Answers = attrs.field(init=False)
     _record: Record = attrs.field(init=False, factory=lambda: Record(random.Random()))
     _state: ModelState = attrs.field(init=False, default=ModelState.COLD)
     _load: Load | None = attrs.field(init=False, default=None)
@@ -95,12 +84,11 @@ class ModelActor:
     _capacity: Capacity | None = attrs.field(init=False, default=None)
     _kills_before: int = attrs.field(init=False, default=0)  # kernel's, at the engine's start
     _bytes: int = attrs.field(init=False, default=0)  # resident, as the engine measured it
-    _runs: Runs[Ticket] = attrs.field(init=False, factory=Runs[Ticket])
-    _canary: bool = attrs.field(init=False, default=False)  # one is in the engine
-    _active_at: float = attrs.field(init=False, default=0.0)  # the last token, Trio seconds
-    _poison: Poison = attrs.field(init=False, factory=Poison)
     _totals: Totals = attrs.field(init=False, factory=Totals)
     _nursery: trio.Nursery = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._answers = Answers(self._model, self._admission)
 
     async def run(self) -> None:
         """Serve until cancelled; then the engine is ended and reaped before this returns."""
@@ -111,7 +99,7 @@ class ModelActor:
                     assert message is not None
                     self._on(message)
         finally:
-            self._end_all(lambda: ModelCrashed(f"{self._model} is going away"))
+            self._answers.end_all(lambda: ModelCrashed(f"{self._model} is going away"))
             self._admission.gone(self._model)
             self._evictor.gone(self._model, None)
 
@@ -125,8 +113,8 @@ class ModelActor:
             model=self._model,
             state=self._state,
             pid=engine.pid if engine else None,
-            live=self._runs.in_engine,
-            waiting_for_engine=self._runs.waiting,
+            live=self._answers.in_engine,
+            waiting_for_engine=self._answers.waiting,
             restarts=totals.restarts,
             steps=totals.steps,
             decoded_tokens=totals.decoded_tokens,
@@ -146,11 +134,11 @@ class ModelActor:
             case Begin(ticket):
                 self._on_begin(ticket)
             case Cancel(ticket):
-                self._on_cancel(ticket)
+                self._answers.cancel(ticket, self._engine)
             case Census():
                 serves = self._state in (ModelState.READY, ModelState.RESTARTING)
                 capacity = self._capacity if serves else None
-                self._admission.census(self._model, capacity, self._runs.tickets)
+                self._admission.census(self._model, capacity, self._answers.tickets)
             case Account():
                 self._evictor.report(self._model, _STAGES.get(self._state), self._bytes)
             case Pardon():
@@ -195,7 +183,7 @@ class ModelActor:
     def _on_reaped(self) -> None:
         """The engine is gone because we wanted it."""
         self._move(ModelState.COLD)
-        self._end_all(lambda: ModelCrashed(f"{self._model} was stopped"))
+        self._answers.end_all(lambda: ModelCrashed(f"{self._model} was stopped"))
         self._capacity = None
         self._tell_gone()
 
@@ -225,55 +213,20 @@ class ModelActor:
     # --- streams ----------------------------------------------------------------------------
 
     def _on_begin(self, ticket: Ticket) -> None:
-        self._runs.enter(ticket)
-        if self._poison.has(_fingerprint(ticket), trio.current_time()):
-            self._end(ticket, RequestCrashesEngine(_POISON_TEXT))
-        elif self._state not in (ModelState.READY, ModelState.RESTARTING):
-            self._end(ticket, ModelCrashed(f"{self._model} is {self._state.value}"))
-        else:
+        if not self._answers.enter(ticket):
+            return
+        if self._state in (ModelState.READY, ModelState.RESTARTING):
             self._pump()
-
-    def _on_cancel(self, ticket: Ticket) -> None:
-        rid = self._runs.rid_of(ticket)
-        if rid is not None and self._engine is not None:
-            self._engine.cancel(rid)  # `StreamEnded` follows
         else:
-            self._end(ticket, None)
+            self._answers.end(ticket, ModelCrashed(f"{self._model} is {self._state.value}"))
 
     def _pump(self) -> None:
         """Hand to the engine what may begin."""
-        if self._state is not ModelState.READY or self._canary:
-            return
-        assert self._engine is not None
-        if self._runs.waiting and trio.current_time() - self._active_at > IDLE_UNTRUSTED_S:
-            # A device may be lost in a long rest, and a hang must not cost a client its request.
-            self._canary = True
+        if self._state is ModelState.READY:
+            assert self._engine is not None
             assert self._load is not None
-            embeds = self._load.entry.kind is Kind.EMBEDDING
-            canary = EMBEDDING_CANARY if embeds else CANARY
-            self._engine.begin(CANARY_RID, canary, TokenStream(whole=True))
-            return
-        for start in self._runs.starts():
-            ticket = start.ticket
-            job = attrs.evolve(ticket.job, context_tokens=self._room(ticket.job))
-            self._engine.begin(start.rid, job, ticket.stream, announce=start.suspect)
-
-    def _room(self, job: Job) -> int | None:
-        """How long prompt and answer may be: what was asked, and what the memory allows."""
-        assert self._capacity is not None
-        room = min(job.context_tokens or math.inf, self._capacity.longest_tokens)
-        return None if math.isinf(room) else int(room)
-
-    def _end(self, ticket: Ticket, error: LatticeError | None) -> None:
-        """Say the last word on *ticket*, to its reader and to admission; only once."""
-        if error is not None:
-            ticket.stream.fail(error)
-        if self._runs.end(ticket):
-            self._admission.ended(ticket)
-
-    def _end_all(self, error: Callable[[], LatticeError]) -> None:
-        for ticket in self._runs.tickets:
-            self._end(ticket, error())  # a fresh one for each: tracebacks are mutable
+            assert self._capacity is not None
+            self._answers.give(self._engine, self._load.entry.kind, self._capacity)
 
     # --- the engine's news ------------------------------------------------------------------
 
@@ -286,18 +239,11 @@ class ModelActor:
             case EngineRefusedLoad():
                 self._load_problem = news
             case FirstToken(rid):
-                self._runs.first_token(rid)
+                self._answers.first_token(rid)
                 self._pump()
             case StreamEnded(rid):
-                self._active_at = trio.current_time()
-                if rid == CANARY_RID:
-                    self._canary = False
-                    self._pump()
-                    return
-                ticket = self._runs.ticket_of(rid)
-                if ticket is not None:
-                    self._end(ticket, None)
-                    self._pump()
+                self._answers.stream_ended(rid)
+                self._pump()
             case EngineGone():
                 self._on_gone(news)
             case _:
@@ -308,7 +254,7 @@ class ModelActor:
             return
         assert self._load is not None
         self._move(ModelState.READY)
-        self._active_at = trio.current_time()
+        self._answers.engine_ready()
         self._bytes = ready.resident_bytes
         self._record.ready(ready.load_s, trio.current_time())
         self._metrics.tell(Loaded(self._model, trio.current_time() - self._started_at))
@@ -326,7 +272,7 @@ class ModelActor:
         engine, self._engine = self._engine, None
         assert engine is not None
         self._totals.add(engine)
-        self._canary = False
+        self._answers.engine_gone()
         last_words = list(engine.stderr)[-LAST_WORDS:]
         kills = self._plan.kernel_kills() - self._kills_before
         if self._state is ModelState.STOPPING:
@@ -346,14 +292,14 @@ class ModelActor:
         text = f"{self._model} ran out of memory; the memory budget has been lowered"
         barred = self._record.out_of_memory(trio.current_time())
         self._tell_failure("oom", text)
-        self._end_all(lambda: OutOfMemory(text, retry_after_s=barred.retry_after_s))
+        self._answers.end_all(lambda: OutOfMemory(text, retry_after_s=barred.retry_after_s))
         self._capacity = None
         self._evictor.ran_out(self._model)
         self._tell_failed(barred)
 
     def _on_load_failed(self, problem: EngineRefusedLoad) -> None:
         self._move(ModelState.FAILED)
-        self._end_all(lambda: LoadFailed(problem.reason))  # those of a restart that failed
+        self._answers.end_all(lambda: LoadFailed(problem.reason))  # those of a restart that failed
         now = trio.current_time()
         self._tell_failure("model_load_failed", problem.reason)
         barred = self._record.load_failed(problem.reason, permanent=problem.permanent, now=now)
@@ -361,12 +307,7 @@ class ModelActor:
 
     def _on_crash(self, reason: str) -> None:
         self._tell_failure("model_crashed", reason)
-        for ticket, loss in self._runs.crashed(lambda ticket: ticket.stream.rewind()):
-            if loss is Loss.POISON:
-                self._poison.remember(_fingerprint(ticket), trio.current_time())
-                self._end(ticket, RequestCrashesEngine(_POISON_TEXT))
-            else:
-                self._end(ticket, ModelCrashed(f"{self._model} crashed: {reason}"))
+        self._answers.crashed(reason)
         match self._record.crashed(trio.current_time()):
             case Restart(delay_s):
                 if self._state is not ModelState.RESTARTING:
@@ -376,7 +317,7 @@ class ModelActor:
             case Quarantine(for_s):
                 self._move(ModelState.QUARANTINED)
                 text = f"{self._model} is quarantined: its engine crashed too often"
-                self._end_all(lambda: ModelQuarantined(text, retry_after_s=for_s))
+                self._answers.end_all(lambda: ModelQuarantined(text, retry_after_s=for_s))
                 self._capacity = None
                 self._tell_failed(Barred("model_quarantined", text, for_s))
 
@@ -398,9 +339,3 @@ _STAGES = {  # what takes memory, as the evictor counts it
     ModelState.RESTARTING: Stage.READY,
     ModelState.STOPPING: Stage.STOPPING,
 }
-
-_POISON_TEXT = "this request crashed the engine when it ran alone; it is not tried again"
-
-
-def _fingerprint(ticket: Ticket) -> bytes:
-    return sha256(repr(ticket.job).encode(errors="replace")).digest()

@@ -14,7 +14,7 @@ import random
 
 import attrs
 
-from lattice_actors.intensity import Intensity
+from lattice_actors.intensity import Intensity, backed_off_s
 
 COOL_DOWN_FIRST_S = 5.0
 COOL_DOWN_LONGEST_S = 60.0
@@ -75,7 +75,7 @@ class Record:
         delay_s = self._intensity.crashed(now)
         if delay_s is not None:
             return Restart(delay_s * self.rng.random())  # full jitter
-        for_s = min(QUARANTINE_FIRST_S * 2.0**self._quarantines, QUARANTINE_LONGEST_S)
+        for_s = backed_off_s(QUARANTINE_FIRST_S, QUARANTINE_LONGEST_S, self._quarantines)
         self._quarantines += 1
         self._intensity.forget()
         self._bar("model_quarantined", "its engine crashed too often", now, for_s)
@@ -87,7 +87,7 @@ class Record:
         """Count a load that failed; return what the waiting requests are told."""
         if permanent:
             return self._bar(code, reason, now, None)
-        for_s = min(COOL_DOWN_FIRST_S * 2.0**self._load_failures, COOL_DOWN_LONGEST_S)
+        for_s = backed_off_s(COOL_DOWN_FIRST_S, COOL_DOWN_LONGEST_S, self._load_failures)
         self._load_failures += 1
         return self._bar(code, reason, now, for_s)
 

@@ -13,7 +13,6 @@ a suspect after its first token; another suspect may not.
 from __future__ import annotations
 
 import enum
-import math
 from collections import deque
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
@@ -23,25 +22,6 @@ import attrs
 T = TypeVar("T", bound=Hashable)
 
 MOST_RETRIES = 2  # of an answer that was in the engine when it crashed
-
-
-POISON_S = 600.0  # how long a request that crashes engines is remembered
-POISON_MOST = 1000  # and how many of them
-
-
-@attrs.define(eq=False)
-class Poison:
-    """The requests that are not tried again, by fingerprint."""
-
-    _known: dict[bytes, float] = attrs.field(init=False, factory=dict[bytes, float])
-
-    def remember(self, fingerprint: bytes, now: float) -> None:
-        while len(self._known) >= POISON_MOST:
-            del self._known[next(iter(self._known))]
-        self._known[fingerprint] = now
-
-    def has(self, fingerprint: bytes, now: float) -> bool:
-        return now - self._known.get(fingerprint, -math.inf) < POISON_S
 
 
 class Loss(enum.Enum):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lattice_actors.intensity import Intensity
+from lattice_actors.intensity import Intensity, backed_off_s
 from lattice_actors.residency.restart import (
     CLEAN_RECORD_AFTER_S,
     Quarantine,
@@ -79,6 +79,24 @@ def test_broken_files_bar_for_good_until_a_pardon() -> None:
     )
     kept.pardon()
     assert kept.barred(0.0) is None
+
+
+@given(first_s=st.floats(0.1, 10), longest_s=st.floats(1, 1e4), times=st.integers(0, 5000))
+def test_a_pause_doubles_and_stays_at_the_longest_however_long_it_goes_on(
+    first_s: float, longest_s: float, times: int
+) -> None:
+    pause_s = backed_off_s(first_s, longest_s, times)
+
+    assert pause_s <= longest_s
+    assert backed_off_s(first_s, longest_s, times + 1) == min(2 * pause_s, longest_s)
+
+
+def test_a_load_that_never_works_is_tried_once_a_minute_for_ever() -> None:
+    kept = record()
+
+    told = [kept.load_failed("no memory", permanent=False, now=60.0 * n) for n in range(2000)]
+
+    assert {one.retry_after_s for one in told[5:]} == {60.0}
 
 
 @given(moments=st.lists(st.floats(0, 1e6), min_size=1, max_size=30))

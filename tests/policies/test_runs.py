@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from lattice_actors.residency.runs import MOST_RETRIES, POISON_MOST, POISON_S, Loss, Poison, Runs
+from lattice_actors.residency.poison import POISON_MOST, POISON_S, Poison
+from lattice_actors.residency.runs import MOST_RETRIES, Loss, Runs
 
 
 def unread(_: str) -> bool:
