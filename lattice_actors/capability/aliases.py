@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 from typing import TypeAlias
 
-from .words import fold
+from .words import fold, in_order
 
 Aliases: TypeAlias = Sequence[tuple[str, str]]  # a name, or a text with stars, and its spec
 
@@ -27,5 +26,14 @@ def meaning(model: str | None, aliases: Aliases, known: Collection[str]) -> str 
 
 
 def _fits(pattern: str, name: str) -> bool:
-    """Stars stand for any text, also none; the pattern describes the whole name."""
-    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), name, re.DOTALL) is not None
+    """Stars stand for any text, also none; the pattern describes the whole name.
+
+    Looked for part by part: a regular expression goes back over every star, and a caller who
+    writes a long name would hold up everybody.
+    """
+    first, *middle, last = pattern.split("*")
+    if len(name) < len(first) + len(last):
+        return False
+    if not (name.startswith(first) and name.endswith(last)):
+        return False
+    return not middle or in_order(tuple(middle), name[len(first) : len(name) - len(last)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,6 +44,18 @@ def test_a_model_that_exists_means_itself_and_no_sign_but_the_star_is_special(
     for pattern in patterns:
         if pattern.strip() == pattern:
             assert meaning(pattern.replace("*", "q"), aliases, ()) == "x"
+
+
+@given(st.lists(st.text("ab", max_size=3), min_size=2, max_size=5), st.text("ab", max_size=12))
+def test_a_star_stands_for_any_text(parts: list[str], name: str) -> None:
+    meant = meaning(name, [("*".join(parts), "x")], ())
+
+    assert (meant == "x") == (re.fullmatch(".*".join(parts), name) is not None)
+
+
+def test_a_name_that_almost_fits_many_stars_is_looked_at_once() -> None:
+    """With a regular expression this took hours."""
+    assert meaning("ab" * 8000, [("*a*b*a*c", "x")], ()) is None
 
 
 def routed(spec: str, **rules: object) -> Route | NoRoute:
