@@ -11,14 +11,10 @@ process has been reaped then.
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
-import subprocess
-import sys
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 
 import attrs
 import structlog
@@ -31,6 +27,7 @@ from lattice_actors.stream import TokenStream
 
 from . import frames
 from .border import command_of, delta_of, finish_of
+from .child import Child
 from .news import (
     EngineGone,
     EngineNews,
@@ -43,8 +40,6 @@ from .vitals import Vitals
 
 PING_EVERY_S = 1.0
 DUMP_S = 0.5  # what a hung engine gets to write its stacks before it is killed
-BYE_GRACE_S = 2.0  # an engine that does not exit by itself within this gets SIGTERM
-TERM_GRACE_S = 1.0  # and after this SIGKILL
 REAP_S = 30.0  # giving back gigabytes takes seconds; longer means an unkillable process
 LOG_LINES = 200  # last lines of stderr, kept for the crash report
 READ_BYTES = 256 * 1024
@@ -76,7 +71,7 @@ class EngineProcess:
     _announce: set[int] = attrs.field(init=False, factory=set[int])
     _out: deque[bytes] = attrs.field(init=False, factory=deque[bytes])
     _wake_writer: trio.Event = attrs.field(init=False, factory=trio.Event)
-    _process: trio.Process | None = attrs.field(init=False, default=None)
+    _child: Child | None = attrs.field(init=False, default=None)
     _scope: trio.CancelScope = attrs.field(init=False, factory=trio.CancelScope)
     _reason: str = attrs.field(init=False, default="")
     _wanted: bool = attrs.field(init=False, default=False)
@@ -111,34 +106,29 @@ class EngineProcess:
         try:
             sock = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
             try:
-                self._process = await self._spawn(theirs)
+                self._child = await Child.start(self.name, self.module, self.environ, theirs)
                 theirs.close()  # else the end of the engine would not be the end of the socket
-                self.pid = self._process.pid
+                self.pid = self._child.pid
                 self._vitals = Vitals(self.load_silence_s, trio.current_time())
                 with self._scope:
-                    await self._serve(self._process, sock)
+                    await self._serve(self._child, sock)
             finally:
                 theirs.close()
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + REAP_S):
-                    returncode = await self._tear_down(sock)
+                    returncode = await self._reap(sock)
         except OSError as error:
             self._reason = f"the engine process could not be started: {error}"
         self.tell(EngineGone(self._reason or _died(returncode), returncode, self._wanted))
 
-    async def _spawn(self, theirs: socket.socket) -> trio.Process:
-        return await trio.lowlevel.open_process(
-            [sys.executable, "-m", self.module, str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            start_new_session=True,  # the terminal's Ctrl-C is ours to handle, not the engine's
-            env={**os.environ, **self.environ},
-        )
+    async def _reap(self, sock: trio.SocketStream) -> int | None:
+        if self._child is None:
+            await trio.aclose_forcefully(sock)
+            return None
+        return await self._child.end(sock, self._reason, wanted=self._wanted)
 
-    async def _serve(self, process: trio.Process, sock: trio.SocketStream) -> None:
+    async def _serve(self, child: Child, sock: trio.SocketStream) -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._keep_log, process)
+            nursery.start_soon(child.keep_log, self.stderr)
             nursery.start_soon(self._write, sock)
             nursery.start_soon(self._watch)
             try:
@@ -146,33 +136,6 @@ class EngineProcess:
             except frames.BadFrame as error:
                 self._give_up(f"the engine sent a bad frame: {error}")
             nursery.cancel_scope.cancel(reason="the engine's socket has ended")
-
-    async def _tear_down(self, sock: trio.SocketStream) -> int | None:
-        """Ask, wait, kill, reap. The closed socket alone ends a healthy engine in 50 ms."""
-        process = self._process
-        if process is None:
-            await trio.aclose_forcefully(sock)
-            return None
-        if self._wanted:
-            # An engine that has just died cannot be asked; it is reaped all the same.
-            with trio.move_on_after(BYE_GRACE_S), suppress(trio.BrokenResourceError):
-                await sock.send_all(frames.encode(frames.Bye()))
-                await process.wait()
-        await trio.aclose_forcefully(sock)
-        if process.returncode is None and self._wanted:
-            process.terminate()
-            with trio.move_on_after(TERM_GRACE_S):
-                await process.wait()
-        elif process.returncode is None:
-            with trio.move_on_after(TERM_GRACE_S):
-                await process.wait()
-        if process.returncode is None:
-            log.warning("engine killed", model=self.name, pid=process.pid, reason=self._reason)
-            process.kill()
-        await process.wait()
-        if process.stderr is not None:
-            await process.stderr.aclose()
-        return process.returncode
 
     # --- tasks ------------------------------------------------------------------------------
 
@@ -215,23 +178,12 @@ class EngineProcess:
             await trio.sleep(PING_EVERY_S)
             reason = self._vitals.verdict(trio.current_time())
             if reason is not None:
-                if self._vitals.hung and self._process is not None:
-                    self._process.send_signal(signal.SIGUSR1)  # faulthandler: stacks to stderr
+                if self._vitals.hung and self._child is not None:
+                    self._child.write_stacks()
                     await trio.sleep(DUMP_S)
                 self._give_up(reason)
             echo += 1
             self._send(frames.Ping(echo))
-
-    async def _keep_log(self, process: trio.Process) -> None:
-        assert process.stderr is not None
-        rest = b""
-        async for data in process.stderr:
-            *lines, rest = (rest + data).split(b"\n")
-            rest = rest[-READ_BYTES:]
-            for line in lines:
-                text = line[:2000].decode(errors="replace")
-                self.stderr.append(text)
-                log.info("engine", model=self.name, line=text)
 
     # --- what the engine says ---------------------------------------------------------------
 
@@ -322,8 +274,8 @@ class EngineProcess:
     def _give_up(self, reason: str) -> None:
         self._reason = self._reason or reason
         log.error("engine given up", model=self.name, pid=self.pid, reason=reason)
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
+        if self._child is not None:
+            self._child.kill()
         self._scope.cancel(reason=reason)
 
     def _send(self, command: frames.Command) -> None:

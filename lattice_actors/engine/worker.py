@@ -3,9 +3,9 @@
     python -m lattice_actors.engine.worker FD
 
 Threads: the main one loads the model and steps the batch, and nobody else touches mlx; the
-*reader* takes commands and answers pings, so they are answered during a long step, too; the
-*tokeniser* makes prompts, and the *grammar* thread compiles what answers must keep to; the
-*outbox* writes what the socket did not take at once.
+*reader* takes commands and answers pings, so they are answered during a long step, too; two
+threads prepare what the batch takes (`preparing.py`); the *outbox* writes what the socket did not
+take at once.
 
 Between two steps the main thread takes what has arrived, without waiting while streams are
 alive. A `Gen` is announced to it before it goes to the tokeniser, so that a `Cancel` finds it in
@@ -29,22 +29,19 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NoReturn
 
-import attrs
-
 from . import frames
 from .border import end_of_count
 from .frames import PROTOCOL
 from .outbox import Outbox
+from .preparing import Preparing
 from .prompts import Prepared, PromptMaker
 from .shell import EXIT_STEPS_FAIL, OFFLINE, exit_with_parent, listen, main
 from .thread_news import Accepted, CancelSeen, Failed
 
 if TYPE_CHECKING:  # they import mlx, which must not happen before `Hello` and the BLAS
     from .batch import Batch, Outcome
-    from .grammar import Grammars
 
 TOKENISING_S = 0.01  # how long a first step waits for what is being tokenised already
-COMPILE_S = 10.0  # for a grammar, its wait for the one before and half a second of a first one
 GATHER_MOST_S = 0.05  # and for newcomers, however long the burst goes on
 News = frames.Load | Accepted | CancelSeen | Prepared | frames.Refused | Failed
 
@@ -56,8 +53,7 @@ class Worker:
         self._sock = sock
         self._outbox = Outbox(sock)
         self._news: SimpleQueue[News] = SimpleQueue()
-        self._untokenised: SimpleQueue[frames.Gen] = SimpleQueue()
-        self._uncompiled: SimpleQueue[tuple[Prepared, threading.Timer]] = SimpleQueue()
+        self._preparing = Preparing(self._news.put)
         self._tokenising: set[int] = set()  # rids; main thread only
         self._steps = 0
         self._busy_since: float | None = None  # monotonic; None: between two steps
@@ -90,7 +86,7 @@ class Worker:
                 self._outbox.send(frames.Pong(echo, self._steps, busy_s), may_wait=False)
             case frames.Gen():
                 self._news.put(Accepted(command.rid))
-                self._untokenised.put(command)
+                self._preparing.add(command)
             case frames.Cancel(rid=rid):
                 if self._batch is not None:
                     self._batch.will_cancel(rid)
@@ -102,53 +98,6 @@ class Worker:
                 self._outbox.send(frames.Refused(rid, "unsupported_model", text, "model"))
             case frames.Bye():
                 os._exit(0)
-
-    # --- the tokeniser thread ------------------------------------------------------------------
-
-    def _tokenise(self, maker: PromptMaker) -> None:
-        while True:
-            gen = self._untokenised.get()
-            try:
-                prepared = maker.prepare(gen)
-                if isinstance(prepared, Prepared) and (grammar := prepared.gen.grammar):
-                    self._uncompiled.put((prepared, self._timer(gen.rid, grammar)))
-                else:
-                    self._news.put(prepared)
-            except Exception as error:  # noqa: BLE001 - the next request deserves its prompt
-                traceback.print_exc()
-                self._news.put(Failed(gen.rid, f"{type(error).__name__}: {error}"[:500]))
-
-    # --- the grammar thread --------------------------------------------------------------------
-
-    def _timer(self, rid: int, grammar: frames.Grammar) -> threading.Timer:
-        """Begin to count; whichever of the refusal and the grammar comes second is ignored."""
-        text = f"its grammar did not compile within {COMPILE_S:g} s"
-        refusal = frames.Refused(rid, "grammar_too_complex", text, grammar.param)
-        timer = threading.Timer(COMPILE_S, self._news.put, [refusal])
-        timer.daemon = True
-        timer.start()
-        return timer
-
-    def _compile(self, grammars: Grammars) -> None:
-        from .grammar import GrammarProblem
-
-        while True:
-            prepared, timer = self._uncompiled.get()
-            gen = prepared.gen
-            assert gen.grammar is not None
-            try:
-                compiled = grammars.compile(gen.grammar)
-                self._news.put(attrs.evolve(prepared, grammar=compiled))
-            except GrammarProblem as problem:
-                refusal = frames.Refused(
-                    gen.rid, "invalid_grammar", str(problem), gen.grammar.param
-                )
-                self._news.put(refusal)
-            except Exception as error:  # noqa: BLE001 - the next request deserves its grammar
-                traceback.print_exc()
-                self._news.put(Failed(gen.rid, f"{type(error).__name__}: {error}"[:500]))
-            finally:
-                timer.cancel()
 
     # --- the main thread -----------------------------------------------------------------------
 
@@ -181,8 +130,7 @@ class Worker:
         batch = Batch(loaded, pacing, load.max_streams, prefix_cache_bytes=load.prefix_cache_bytes)
         maker = PromptMaker(loaded.tokenizer, loaded.context_tokens, loaded.vocab, batch.keeps)
         grammars = Grammars(loaded.tokenizer, loaded.eos_token_ids, loaded.vocab)
-        _start_thread("tokeniser", self._tokenise, maker)
-        _start_thread("grammar", self._compile, grammars)
+        self._preparing.start(maker, grammars)
         gc.collect()
         gc.freeze()  # a million objects of transformers need not be walked between two tokens
         self._outbox.send(
