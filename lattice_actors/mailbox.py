@@ -32,6 +32,7 @@ class Reply(Generic[T]):
     _owed: set[Reply[Any]] | None = attrs.field(init=False, default=None)
 
     def send(self, value: T) -> None:
+        """Give *value* to the asker."""
         self._settle(outcome.Value(value))
 
     def fail(self, error: Exception) -> None:
@@ -39,6 +40,7 @@ class Reply(Generic[T]):
         self._settle(outcome.Error(error))
 
     async def wait(self) -> T:
+        """Return what was sent; raises what it was failed with."""
         await self._settled.wait()
         assert self._result is not None
         return self._result.unwrap()

@@ -32,6 +32,8 @@ log = structlog.get_logger(__name__)
 
 
 class ChildState(enum.Enum):
+    """Where a child slot is; the moves are drawn above."""
+
     STARTING = "starting"
     RUNNING = "running"
     BACKING_OFF = "backing off"

@@ -150,7 +150,10 @@ def policies() -> list[str]:
 
 
 def test_the_policies_are_found() -> None:
-    assert {"lattice_actors.intensity", "lattice_actors.settings.reading"} <= set(policies())
+    found = set(policies())
+
+    assert {"lattice_actors.intensity", "lattice_actors.settings.reading"} <= found
+    assert {"lattice_actors.admission.queue", "lattice_actors.capability.resolver"} <= found
 
 
 @pytest.mark.parametrize("module", policies())

@@ -115,6 +115,7 @@ class Forecast:
         return utf8_bytes / min(most, max(least, self.rates(model).bytes_per_token.value))
 
     def load_s(self, model: str) -> float:
+        """From the evictor's start of a load to ready."""
         return self.rates(model).load_s.value
 
     def prefill_s(self, facts: Facts) -> float:

@@ -1,4 +1,4 @@
-"""Who will wait how long, as things stand: predictions and listings. Pure, and changes nothing.
+"""Who will wait how long, as things stand: predictions and listings. Pure.
 
 A prediction takes the queue as it is: the order of service now, running streams for their expected
 rest, a load where the model is not ready. Newcomers and ageing are not in it.
@@ -106,6 +106,7 @@ class Outlook(Generic[K]):
         return min(heads, default=0.0)
 
     def view(self, now: float, *, rebuilding: bool) -> QueueView[K]:
+        """Everybody who waits, every model and every swap, with the predictions of each."""
         waiting = [
             WaitingView(
                 ticket=waiter.ticket,

@@ -1,4 +1,4 @@
-"""Where each ticket is: it waits for a model, is held for it, or runs on it. Pure: no decisions."""
+"""Where each ticket is: it waits for a model, is held for it, or runs on it. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who runs, who waits, who is turned away. Pure: the caller brings the clock and the news.
+"""Who runs, who waits, who is turned away. Pure. The caller brings the clock and the news.
 
 Each piece of news changes the `Places`; `Settling` then draws every consequence that is due, in
 one order: grants, swaps that begin, models that have drained, models that are wanted or not any
@@ -317,6 +317,7 @@ class AdmissionQueue(Generic[K]):
     # --- for showing ---
 
     def view(self, now: float) -> QueueView[K]:
+        """Everybody and every model, as of *now*."""
         self._places.age(now)
         return self._outlook().view(now, rebuilding=self.rebuilding)
 

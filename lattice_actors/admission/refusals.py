@@ -58,6 +58,7 @@ class Refusals(Generic[K]):
 
     @property
     def waiting_total(self) -> int:
+        """Taken places of the queue, over all models."""
         return sum(home.places for home in self.outlook.homes.values())
 
     def queue_facts(self, waiter: Waiter[K], now: float) -> QueueFacts:

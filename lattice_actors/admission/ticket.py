@@ -46,7 +46,7 @@ class Ticket:
 
 
 class Backend(Protocol):
-    """Where a granted ticket runs: a model actor, later an upstream. Telling only, no waiting."""
+    """Where a granted ticket runs: a model actor or an upstream. Telling only, no waiting."""
 
     @property
     def model(self) -> str:

@@ -1,4 +1,4 @@
-"""What a request needs of a model, read from the request itself."""
+"""What a request needs of a model, read from the request itself. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order in which a spec prefers the models of a pool."""
+"""The order in which a spec prefers the models of a pool. Pure."""
 
 from __future__ import annotations
 
@@ -56,6 +56,7 @@ class Preferences:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
+        """The ids, folded, in the order of the candidates."""
         return tuple(fold(candidate.id) for candidate in self.candidates)
 
     @cached_property
@@ -73,13 +74,16 @@ class Preferences:
 
     @cached_property
     def known(self) -> frozenset[str]:
+        """What is an exact id, with or without its server."""
         return frozenset((*self.names, *self.own_names))
 
     @cached_property
     def spec(self) -> Spec:
+        """What the request asks for."""
         return self.parsed(self.ask.spec)
 
     def parsed(self, text: str | None) -> Spec:
+        """Return what *text* asks for on this server, in a request of this kind."""
         placeholders = frozenset(self.rules.placeholders)
         if self.ask.kind is Kind.EMBEDDING:
             placeholders |= EMBEDDING_PLACEHOLDERS

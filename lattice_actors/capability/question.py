@@ -1,4 +1,4 @@
-"""What the resolver is asked, about which candidates, under which rules, and what it answers."""
+"""What the resolver is asked, about whom, under which rules, and what it answers. Values only."""
 
 from __future__ import annotations
 

@@ -134,6 +134,7 @@ class Reasons:
 
 
 def quoted(spec: str | None) -> str:
+    """Return a spec as it stands in what a caller is told: in quotes, and not endless."""
     text = (spec or "").strip()
     return f"'{text if len(text) <= SPEC_SHOWN else text[:SPEC_SHOWN] + '…'}'"
 

@@ -1,4 +1,4 @@
-"""Which model answers, and why not the others. One pure function.
+"""Which model answers, and why not the others. One function. Pure.
 
 1. Hard limits make the pool: the kind of model, locality, images, context window.
 2. The entries of the spec put the pool in order. Wishes (fast, prefer local) go before that

@@ -1,4 +1,4 @@
-"""What the `model` field of a request says, before anybody looks at which models exist.
+"""What the `model` field of a request says, before anybody looks at which models exist. Pure.
 
     model := absent | placeholder | entry ("," entry)*     "+" may stand for ","
     entry := "role:" name | text with "*" | cloud | plain text
@@ -160,6 +160,8 @@ def _pieces(text: str, known: Collection[str]) -> list[str]:
 
 
 class Intent(enum.Enum):
+    """Which kind of swarm a name asks for."""
+
     COUNCIL = "council"
     FANOUT = "fanout"
     PIPELINE = "pipeline"

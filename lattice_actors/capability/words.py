@@ -1,4 +1,4 @@
-"""How names are compared: without case, and sizes as whole words."""
+"""How names are compared: without case, and sizes as whole words. Pure."""
 
 from __future__ import annotations
 

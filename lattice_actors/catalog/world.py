@@ -1,4 +1,4 @@
-"""What the catalog knows at one moment, as values: for the resolver, and between two scans."""
+"""What the catalog knows at one moment, for the resolver, and between two scans. Values only."""
 
 from __future__ import annotations
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import attrs
 import numpy as np
 
 from .detokenizing import AnswerText
 from .frames import End, Gen, Piece, Prompt
-from .generator import Token
+from .generator import State, Token
 from .logprobs import Logprobs, Recorder
 from .penalties import processors_of
 from .prefixes import Ids, ids_of
@@ -41,11 +40,12 @@ class Stream:
     differs_at: int = 0  # index of the first token that nobody had read
     cuts: list[int] = attrs.field(factory=list[int])  # where the state is to be kept (reuse.py)
     _prompt_ids: Ids | None = attrs.field(init=False, default=None)
-    last_state: tuple[list[Any], list[int]] | None = None  # caches and tokens of a finished one
+    last_state: tuple[State, list[int]] | None = None  # caches and tokens of a finished one
     last_token_at: float = 0.0  # monotonic: the end of the step that returned it
 
     @property
     def gen(self) -> Gen:
+        """What was asked."""
         return self.prepared.gen
 
     @property

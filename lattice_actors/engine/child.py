@@ -53,6 +53,7 @@ class Child:
 
     @property
     def pid(self) -> int:
+        """Its number, for people."""
         return self._process.pid
 
     async def keep_log(self, lines: deque[str]) -> None:

@@ -102,6 +102,8 @@ class Cancel(Frame, frozen=True, tag="cancel"):
 
 
 class Ping(Frame, frozen=True, tag="ping"):
+    """Is somebody there? Answered by `Pong`."""
+
     echo: int
 
 
@@ -115,6 +117,8 @@ Command = Load | Gen | Embed | Cancel | Ping | Bye
 
 
 class Hello(Frame, frozen=True, tag="hello"):
+    """The first frame of an engine, before anything heavy is imported."""
+
     protocol: int
     pid: int
 

@@ -11,6 +11,7 @@ from .detokenizing import HasDetokenizer
 from .sampling import Processor, Sampler
 from .token_bytes import Vocabulary
 
+State = list[Any]  # of one stream: one cache of mlx-lm's for each layer, which are untyped
 PromptProgress = PromptProcessingBatch.Response
 Token = GenerationBatch.Response
 
@@ -48,7 +49,7 @@ class Generator(Protocol):
         all_tokens: list[list[int]] | None = None,
     ) -> list[int]: ...
 
-    def extract_cache(self, uids: list[int]) -> dict[int, tuple[list[Any], list[int]]]: ...
+    def extract_cache(self, uids: list[int]) -> dict[int, tuple[State, list[int]]]: ...
 
     def next(self) -> tuple[list[PromptProgress], list[Token]]: ...
 

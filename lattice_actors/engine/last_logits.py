@@ -14,7 +14,7 @@ import attrs
 import mlx.core as mx
 from mlx_lm.models.cache import make_prompt_cache
 
-from .reuse import State
+from .generator import State
 
 
 @attrs.define(eq=False)

@@ -28,6 +28,7 @@ import mlx.core as mx
 from mlx_lm.models.cache import KVCache, make_prompt_cache
 
 from .answer import Stream
+from .generator import State
 from .prefixes import Entry, Ids, Kind, Prefixes, common_prefix, ids_of
 
 LEAST_HIT = 8  # tokens; fewer are read faster than they are fetched
@@ -36,8 +37,6 @@ LEAST_KEPT = 16  # tokens; what templates begin with is shared by everybody and 
 LEAST_SYSTEM = 32  # tokens of a system prompt that is kept for itself
 MOST_SUSPECTED = 2  # failed steps right after a reuse, until the cache is switched off
 WORTH_WAITING = 32  # tokens that waiting for another stream must save
-
-State = list[Any]  # one cache of mlx-lm's for each layer
 
 
 class Source(Protocol):
@@ -78,6 +77,7 @@ class Reuse:
 
     @property
     def on(self) -> bool:
+        """Whether anything is kept: it was given memory, and nothing failed after its use."""
         return self._max_bytes > 0
 
     @property

@@ -49,6 +49,7 @@ class Running:
 
     @property
     def full(self) -> bool:
+        """Whether every place is taken."""
         return len(self) >= self._max_streams
 
     def kv_bytes(self, *, fresh: bool) -> int:

@@ -48,9 +48,6 @@ class SpokenTokenizer(ToolTokenizer, Protocol):
     def think_end(self) -> str | None: ...
 
     @property
-    def think_start_tokens(self) -> tuple[int, ...] | None: ...
-
-    @property
     def think_end_tokens(self) -> tuple[int, ...] | None: ...
 
     @property

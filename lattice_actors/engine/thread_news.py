@@ -1,4 +1,4 @@
-"""What the reader and the tokeniser of an engine tell its main thread. Values only."""
+"""What the other threads of an engine tell its main thread. Values only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import attrs
 
 @attrs.frozen
 class Accepted:
-    """A request is with the tokeniser."""
+    """A request is on its way to the tokeniser."""
 
     rid: int
 
@@ -22,7 +22,7 @@ class CancelSeen:
 
 @attrs.frozen
 class Failed:
-    """The tokeniser broke over a request, which is a defect of ours."""
+    """A thread broke over a request, which is a defect of ours."""
 
     rid: int
     text: str

@@ -14,10 +14,10 @@ import attrs
 import mlx.core as mx
 
 from .answer import Stream
-from .generator import Generator
+from .generator import Generator, State
 from .last_logits import LastLogits
 from .pacing import Pacing
-from .reuse import Found, Reuse, State
+from .reuse import Found, Reuse
 from .sampling import Processor, Sampler
 
 MOST_SUSPECTED = 2  # failed steps right after a use, until it is switched off

@@ -38,6 +38,7 @@ class Faults:
     _number: int = attrs.field(init=False, default=0)  # of the last one
 
     def add(self, fault: Fault) -> None:
+        """Keep *fault*, its message cleaned."""
         self._number += 1
         self._kept[self._number] = attrs.evolve(fault, message=self.clean(fault.message))
         while len(self._kept) > MOST_FAULTS:

@@ -85,6 +85,7 @@ class Ledger:
         return self.windows.now
 
     def advance(self, now: float) -> None:
+        """Close what is over at *now*, Trio seconds."""
         second = self.windows.advance(now)
         if second is None:
             return
@@ -95,6 +96,7 @@ class Ledger:
         self.history.append(Row(number + 1.0, tokens, shares))
 
     def stepped(self, step: Stepped) -> None:
+        """Count the tokens of one step of an engine here."""
         now, model = self._now, self._labels.of("model", step.model)
         for metric, tokens in (("tokens", step.decoded), ("prefilled", step.prefilled)):
             if tokens:

@@ -28,6 +28,7 @@ class Ring:
         self._unread = deque(maxlen=self.limit)
 
     def put(self, news: News) -> None:
+        """Add *news*, in place of the oldest where there is no room."""
         if len(self._unread) == self.limit:
             self.dropped += 1
         self._unread.append(news)

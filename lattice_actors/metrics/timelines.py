@@ -85,6 +85,7 @@ class Timeline:
 
     @property
     def arrived_at(self) -> float:
+        """Trio seconds."""
         return self.arrived.key[1]
 
     @property

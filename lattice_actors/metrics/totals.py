@@ -54,12 +54,14 @@ class Totals:
     buckets: dict[str, dict[Label, Buckets]] = attrs.field(factory=dict[str, dict[Label, Buckets]])
 
     def count(self, name: str, *label: str, amount: float = 1) -> None:
+        """Add *amount* to the sum of these labels; beyond `MOST_SETS`, to that of the others."""
         sums = self.sums.setdefault(name, {})
         if label not in sums and len(sums) >= MOST_SETS:
             label = (OTHER,) * len(label)
         sums[label] = sums.get(label, 0) + amount
 
     def record(self, name: str, bounds: Bounds, value: float, *label: str, times: int = 1) -> None:
+        """Count *value* into the buckets of these labels, bounded as `count` is."""
         made = self.buckets.setdefault(name, {})
         if label not in made:
             if len(made) >= MOST_SETS:
@@ -68,4 +70,5 @@ class Totals:
         made[label].record(value, times)
 
     def sum(self, name: str) -> float:
+        """Return the sum over all labels."""
         return sum(self.sums.get(name, {}).values())

@@ -40,15 +40,18 @@ class Tally:
     histograms: dict[Key, Histogram] = attrs.field(factory=dict[Key, Histogram])
 
     def count(self, key: Key, amount: float = 1) -> None:
+        """Add *amount* to a sum."""
         self.sums[key] = self.sums.get(key, 0) + amount
 
     def record(self, key: Key, value: float, times: int = 1) -> None:
+        """Put *value* into a histogram."""
         histogram = self.histograms.get(key)
         if histogram is None:
             histogram = self.histograms[key] = Histogram()
         histogram.record(value, times)
 
     def add(self, other: Tally) -> None:
+        """Count everything that *other* has counted."""
         for key, amount in other.sums.items():
             self.count(key, amount)
         for key, histogram in other.histograms.items():

@@ -46,10 +46,12 @@ class Answers:
 
     @property
     def tickets(self) -> tuple[Ticket, ...]:
+        """All that have not ended."""
         return self._runs.tickets
 
     @property
     def in_engine(self) -> int:
+        """How many the engine works on."""
         return self._runs.in_engine
 
     @property
@@ -96,6 +98,7 @@ class Answers:
             self._admission.ended(ticket)
 
     def end_all(self, error: Callable[[], LatticeError]) -> None:
+        """End every ticket with an error of its own."""
         for ticket in self._runs.tickets:
             self.end(ticket, error())  # a fresh one for each: tracebacks are mutable
 

@@ -146,6 +146,7 @@ class Residency:
         )
 
     def stage(self, model: str) -> Stage | None:
+        """Where *model* is; None: it takes no memory."""
         resident = self.room.residents.get(model)
         return resident.stage if resident is not None else None
 

@@ -53,6 +53,7 @@ class Room:
 
     @property
     def reserved_bytes(self) -> int:
+        """What all that is in it takes, as far as is known."""
         return sum(resident.needs_bytes for resident in self.residents.values())
 
     @property

@@ -88,6 +88,7 @@ class Runs(Generic[T]):
         return run.rid if run is not None else None
 
     def ticket_of(self, rid: int) -> T | None:
+        """Return the ticket of a number in the engine; None: it has ended."""
         run = self._in_engine.get(rid)
         return run.ticket if run is not None else None
 
@@ -129,14 +130,17 @@ class Runs(Generic[T]):
 
     @property
     def tickets(self) -> tuple[T, ...]:
+        """All that have not ended, in the order of their grants."""
         return tuple(self._runs)
 
     @property
     def in_engine(self) -> int:
+        """How many are in the engine."""
         return len(self._in_engine)
 
     @property
     def waiting(self) -> int:
+        """How many are not, suspects and fresh ones."""
         return len(self._suspects) + len(self._fresh)
 
     def _start(self, run: _Run[T], *, suspect: bool) -> Start[T]:

@@ -20,6 +20,8 @@ import enum
 
 
 class ModelState(enum.Enum):
+    """Where a model is in its life; the words are those of `/v1/state`."""
+
     COLD = "cold"
     LOADING = "loading"
     READY = "ready"

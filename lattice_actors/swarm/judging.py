@@ -14,7 +14,7 @@ from lattice_actors.capability.question import NoRoute, Route
 from lattice_actors.errors import LatticeError
 from lattice_actors.generation import Delta, FinishReason, JsonObject, TokenLogprob
 
-from . import judge as bench
+from . import judge as rules
 from .asks import Manner
 from .crew import Crew, put_job
 from .events import AnswerPiece, Row, Vote
@@ -62,8 +62,8 @@ class Judge:
 
     def votes_on(self, candidates: int, *, rationale: bool) -> list[Ticket]:
         """Return tickets for a vote on so many answers at the most; they are for *later*."""
-        count = bench.most_questions(candidates) + (1 if rationale else 0)
-        return self._reserve(count, Manner(max_tokens=bench.LETTER_TOKENS))
+        count = rules.most_questions(candidates) + (1 if rationale else 0)
+        return self._reserve(count, Manner(max_tokens=rules.LETTER_TOKENS))
 
     def writes(self) -> list[Ticket]:
         """Return a ticket for one answer; it is for *later*."""
@@ -77,15 +77,15 @@ class Judge:
         """
         texts = {row.branch: row.text for row in rows}
         texts = dict(
-            zip(texts, self._fitted(list(texts.values()), bench.LETTER_TOKENS), strict=True)
+            zip(texts, self._fitted(list(texts.values()), rules.LETTER_TOKENS), strict=True)
         )
         lengths = {row.branch: len(row.text) for row in rows}
         seed = self._seed()
         remaining = sorted(texts)
         while True:
-            heats = bench.heats(remaining, seed)
+            heats = rules.heats(remaining, seed)
             counts = [await self._count(heat, texts) for heat in heats]
-            remaining = [bench.winner(count.shares, lengths) for count in counts]
+            remaining = [rules.winner(count.shares, lengths) for count in counts]
             if len(remaining) == 1:
                 break
         last, best = counts[0], remaining[0]
@@ -112,7 +112,7 @@ class Judge:
             SwarmFailed: it failed in the middle of its answer.
         """
         texts = self._fitted([row.text for row in rows], self._writing.max_tokens or 0)
-        messages = bench.writing_messages(self._asked(), texts, self._system)
+        messages = rules.writing_messages(self._asked(), texts, self._system)
         ticket = self._tickets.pop()
         self._crew.fill(ticket, self.route, messages, self._writing)
         written: list[str] = []
@@ -140,7 +140,7 @@ class Judge:
     # --- one vote ---------------------------------------------------------------------------
 
     async def _count(self, heat: Sequence[int], texts: dict[int, str]) -> Count:
-        orders = bench.orders(heat)
+        orders = rules.orders(heat)
         if not orders:
             return Count({heat[0]: 1.0}, 1.0)
         ballots: list[Ballot] = []
@@ -159,7 +159,7 @@ class Judge:
                 nursery.start_soon(ask, order)
         if problems:
             raise Undecided(problems[0])
-        return bench.count(sorted(ballots, key=lambda ballot: ballot.order.shown))
+        return rules.count(sorted(ballots, key=lambda ballot: ballot.order.shown))
 
     async def _ask(self, order: Order, texts: dict[int, str]) -> Ballot:
         messages = self._question(order, texts)
@@ -170,25 +170,25 @@ class Judge:
             self._crew.host.ticket(
                 self.route,
                 messages,
-                Manner(max_tokens=1 if forced else bench.LETTER_TOKENS, temperature=0.0),
-                grammar=bench.choice(order) if forced else None,
-                logprobs=bench.LOGPROBS if forced else None,
+                Manner(max_tokens=1 if forced else rules.LETTER_TOKENS, temperature=0.0),
+                grammar=rules.choice(order) if forced else None,
+                logprobs=rules.LOGPROBS if forced else None,
                 thinking=not forced,
             ),
         )
         text, told = await self._read(ticket)
         if forced and told:
-            return bench.ballot(order, told[0])
+            return rules.ballot(order, told[0])
         letter = read_letter(text, order.labels)
         if letter is None:
             raise Undecided(f"the judge {self.model} named no answer")
-        return bench.plain_ballot(order, letter)
+        return rules.plain_ballot(order, letter)
 
     async def _say_why(self, heat: Sequence[int], best: int, texts: dict[int, str]) -> str | None:
-        order = bench.orders(heat)[0]
+        order = rules.orders(heat)[0]
         label = order.labels[order.shown.index(best)]
-        messages = bench.rationale_messages(self._question(order, texts), label)
-        manner = Manner(max_tokens=bench.RATIONALE_TOKENS, temperature=0.0)
+        messages = rules.rationale_messages(self._question(order, texts), label)
+        manner = Manner(max_tokens=rules.RATIONALE_TOKENS, temperature=0.0)
         ticket = self._tickets.pop()
         self._crew.fill(ticket, self.route, messages, manner)
         try:
@@ -211,7 +211,7 @@ class Judge:
 
     def _question(self, order: Order, texts: dict[int, str]) -> tuple[JsonObject, ...]:
         shown = [texts[candidate] for candidate in order.shown]
-        return bench.voting_messages(self._asked(), shown, self._system)
+        return rules.voting_messages(self._asked(), shown, self._system)
 
     # --- what it is shown -------------------------------------------------------------------
 
@@ -222,10 +222,10 @@ class Judge:
         return Manner(tokens, WRITER_TEMPERATURE, manner.top_p, manner.seed)
 
     def _asked(self) -> str:
-        return bench.request_text(self._request)
+        return rules.request_text(self._request)
 
     def _fitted(self, texts: list[str], answer_tokens: int) -> list[str]:
-        empty = bench.writing_messages(self._asked(), [], self._system)
+        empty = rules.writing_messages(self._asked(), [], self._system)
         room = room_bytes(self._crew.host.context_tokens(self.route), answer_tokens, empty)
         fitted, cut = shorten(texts, room - NAME_BYTES * len(texts))
         if cut:
