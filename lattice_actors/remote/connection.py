@@ -193,9 +193,13 @@ def fault_of(upstream: str, error: BaseException) -> Fault:
 
 def _distrust(error: BaseException | None) -> str:
     """Return what is wrong with their certificate, or nothing where something else is."""
-    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+    seen: set[int] = set()  # a chain may be a ring: a client raises what it caught, from itself
+    while error is not None and id(error) not in seen:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message
+        seen.add(id(error))
         error = error.__cause__ or error.__context__
-    return "" if error is None else error.verify_message
+    return ""
 
 
 def user_agent() -> str:

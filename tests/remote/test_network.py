@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import httpcore2
+import httpx2
 import pytest
 import trio
 import trustme
@@ -173,6 +174,15 @@ async def test_a_certificate_that_is_not_trusted_is_named() -> None:
     assert fault.code == "upstream_unreachable"
     assert "has a certificate that is not trusted" in fault.message
     assert "local issuer" in fault.message
+
+
+@pytest.mark.timeout(20)
+def test_a_chain_of_errors_that_is_a_ring_is_followed_once() -> None:
+    """The SDK's errors make one where the cloud refuses a connection."""
+    caught, raised = OSError("refused"), httpx2.ConnectError("refused")
+    raised.__cause__, caught.__context__ = caught, raised
+
+    assert fault_of("s", raised).code == "upstream_unreachable"
 
 
 async def test_a_handshake_that_never_ends_is_given_up_and_the_socket_closed() -> None:
