@@ -6,7 +6,8 @@ import ast
 import http.client
 import re
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,7 @@ def sources() -> dict[str, Path]:
     }
 
 
+@cache
 def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
@@ -62,8 +64,9 @@ def imports(path: Path, parsed: ast.Module) -> Iterator[str]:
             yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
-def imported_by(path: Path) -> set[str]:
-    return set(imports(path, tree(path)))
+@cache
+def imported_by(path: Path) -> frozenset[str]:
+    return frozenset(imports(path, tree(path)))
 
 
 def top(name: str) -> str:
@@ -92,40 +95,55 @@ def test_tests_are_no_packages() -> None:
     assert not (ROOT / "tests" / "http").exists()
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_imports_go_from_the_outside_in(module: str) -> None:
-    ours = {top(name) for name in imported_by(MODULES[module])} & set(PACKAGES)
-    allowed = {
-        "lattice_actors": {"lattice_actors"},
-        "lattice_http": {"lattice_http", "lattice_actors"},
-        "lattice_dashboard": {"lattice_dashboard", "lattice_actors"},
-        "lattice_bench": {"lattice_bench", "lattice_actors"},
-    }[top(module)]
-    if module.startswith("lattice_http.cli"):
-        allowed = set(PACKAGES)  # the one composition root
+def importing(modules: Iterable[str], names: set[str]) -> dict[str, set[str]]:
+    """The *modules* that import any of *names*, each with those that it imports.
 
-    assert ours <= allowed
-
-
-@pytest.mark.parametrize("module", RUNTIME)
-def test_the_runtime_imports_no_web_framework(module: str) -> None:
-    assert not {top(name) for name in imported_by(MODULES[module])} & WEB
+    One test looks at them all: a test for each, of which there are hundreds, takes far longer.
+    """
+    tops = {module: {top(name) for name in imported_by(MODULES[module])} for module in modules}
+    return {module: found & names for module, found in tops.items() if found & names}
 
 
 @pytest.mark.parametrize(
-    "module", [name for name in MODULES if not name.startswith("lattice_actors.engine")]
+    ("package", "allowed"),
+    [
+        ("lattice_actors", set[str]()),
+        ("lattice_http", {"lattice_actors"}),
+        ("lattice_dashboard", {"lattice_actors"}),
+        ("lattice_bench", {"lattice_actors"}),
+    ],
 )
-def test_only_the_engine_imports_mlx(module: str) -> None:
-    assert not {top(name) for name in imported_by(MODULES[module])} & MLX
+def test_imports_go_from_the_outside_in(package: str, allowed: set[str]) -> None:
+    modules = [
+        name
+        for name in MODULES
+        if top(name) == package and not name.startswith("lattice_http.cli")  # composes them all
+    ]
+
+    assert modules
+    assert importing(modules, set(PACKAGES) - {package} - allowed) == {}
+
+
+def test_the_runtime_imports_no_web_framework() -> None:
+    assert importing(RUNTIME, WEB) == {}
+
+
+def test_only_the_engine_imports_mlx() -> None:
+    others = [name for name in MODULES if not name.startswith("lattice_actors.engine")]
+
+    assert importing(MODULES, MLX)
+    assert importing(others, MLX) == {}
 
 
 def test_the_errors_stand_below_everything() -> None:
     assert not {top(name) for name in needs("lattice_actors.errors")} & set(PACKAGES)
 
 
-@pytest.mark.parametrize("module", RUNTIME)
-def test_nothing_in_the_runtime_imports_its_composition(module: str) -> None:
-    assert "lattice_actors.lattice" not in imported_by(MODULES[module])
+def test_nothing_in_the_runtime_imports_its_composition() -> None:
+    composition = "lattice_actors.lattice"
+
+    assert composition in MODULES
+    assert [name for name in RUNTIME if composition in imported_by(MODULES[name])] == []
 
 
 def needs(module: str) -> set[str]:
@@ -156,9 +174,11 @@ def test_the_policies_are_found() -> None:
     assert {"lattice_actors.admission.queue", "lattice_actors.capability.resolver"} <= found
 
 
-@pytest.mark.parametrize("module", policies())
-def test_a_policy_needs_neither_trio_nor_a_web_framework(module: str) -> None:
-    assert not {top(name) for name in needs(module)} & (WEB | MLX | {"trio", "structlog"})
+def test_a_policy_needs_neither_trio_nor_a_web_framework() -> None:
+    forbidden = WEB | MLX | {"trio", "structlog"}
+    found = {policy: {top(name) for name in needs(policy)} & forbidden for policy in policies()}
+
+    assert {policy: names for policy, names in found.items() if names} == {}
 
 
 ASKING = {"ask", "ask_anew"}  # of a mailbox
@@ -208,13 +228,16 @@ def asks(parsed: ast.Module, through_handles: set[str]) -> list[int]:
     return sorted(lines)
 
 
-THROUGH_HANDLES = {method for name in RUNTIME for method in asking_methods(tree(MODULES[name]))}
+def through_handles() -> set[str]:
+    return {method for name in RUNTIME for method in asking_methods(tree(MODULES[name]))}
 
 
-@pytest.mark.parametrize("module", RUNTIME)
-def test_no_actor_asks(module: str) -> None:
+def test_no_actor_asks() -> None:
     # Only request tasks and sessions ask, through handles: so a cycle of waiting cannot be built.
-    assert asks(tree(MODULES[module]), THROUGH_HANDLES) == []
+    through = through_handles()
+    lines = {name: asks(tree(MODULES[name]), through) for name in RUNTIME}
+
+    assert {name: at for name, at in lines.items() if at} == {}
 
 
 def test_an_actor_that_asks_would_be_found() -> None:
