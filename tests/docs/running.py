@@ -6,6 +6,7 @@ import json
 import os
 import plistlib
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 BLOCK_S = 120.0  # longer than any block may take
 USUAL = re.compile(r"(?:127\.0\.0\.1|localhost):5001")  # where pages say that the server is
 ANOTHER_RUNNER = ("docs/integrations/",)  # these pages have tests of their own
+
+OURS = shlex.join([sys.executable, "-m", "tests.docs.stand_in"])
 
 # Python's blocks of a page are one program: later ones go on from earlier ones.
 PROGRAM = """\
@@ -48,9 +51,10 @@ class Bench:
     url: str
     folder: Path
     real: bool = False  # it has a real model: what needs none is run elsewhere
+    program: str = OURS  # what `lattice-trio` is
 
     def __attrs_post_init__(self) -> None:
-        _lay_out(self.folder)
+        _lay_out(self.folder, self.program)
 
     def run(self, page: Path) -> Iterator[str]:
         """Run the blocks of *page*; yield what is wrong with them."""
@@ -131,10 +135,10 @@ class Bench:
         )
 
 
-def _lay_out(folder: Path) -> None:
+def _lay_out(folder: Path, program: str) -> None:
     """Put into *folder* what pages call: stand-ins that know which server is meant."""
     idle = '[ -z "${DOCS_ONLY_READ:-}" ] || exit 0\n'
-    ours = f'exec "{sys.executable}" -m tests.docs.stand_in "$@"'
+    ours = f'exec {program} "$@"'
     curl = shutil.which("curl")
     assert curl is not None, "pages ask with curl, which is not installed"
     _write(folder / "bin" / "lattice-trio", ours)

@@ -40,5 +40,10 @@ def read(argv: list[str]) -> int:
     return 0
 
 
+def run(argv: list[str]) -> int:
+    """Run the command that is meant, or read it where no more is wanted."""
+    return (read if os.environ.get("DOCS_ONLY_READ") else main)(meant(argv))
+
+
 if __name__ == "__main__":
-    sys.exit((read if os.environ.get("DOCS_ONLY_READ") else main)(meant(sys.argv[1:])))
+    sys.exit(run(sys.argv[1:]))

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from lattice_bench.echo_model import write_echo_model
+from tests.docs.forking import forks
 from tests.docs.running import ROOT, Bench, pages
 from tests.docs.stand_in import meant
-from tests.end_to_end.serving import Served, start
+from tests.end_to_end.serving import SOURCES, Served, start
 
 MODELS = ("SmolLM2-135M-Instruct", "Qwen3-4B-4bit", "Qwen3-Coder-30B-4bit")
 
@@ -37,11 +38,20 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     served.process.stderr.close()
 
 
+@pytest.fixture(scope="session")
+def program() -> Iterator[str]:
+    """The command that `lattice-trio` is on a page."""
+    with forks({"PYTHONPATH": SOURCES}) as command:
+        yield command
+
+
 @pytest.mark.parametrize(
     "page", [pytest.param(page, id=page.relative_to(ROOT).as_posix()) for page in pages()]
 )
-def test_the_blocks_of_a_page_do_what_they_say(server: Served, tmp_path: Path, page: Path) -> None:
-    assert list(Bench(server.url, tmp_path).run(page)) == []
+def test_the_blocks_of_a_page_do_what_they_say(
+    server: Served, program: str, tmp_path: Path, page: Path
+) -> None:
+    assert list(Bench(server.url, tmp_path, program=program).run(page)) == []
 
 
 @pytest.mark.parametrize(
@@ -64,12 +74,12 @@ def test_the_blocks_of_a_page_do_what_they_say(server: Served, tmp_path: Path, p
     ],
 )
 def test_a_block_that_is_wrong_is_found(
-    server: Served, tmp_path: Path, page: str, wrong: str
+    server: Served, program: str, tmp_path: Path, page: str, wrong: str
 ) -> None:
     path = tmp_path / "page.md"
     path.write_text(page)
 
-    [found] = Bench(server.url, tmp_path).run(path)
+    [found] = Bench(server.url, tmp_path, program=program).run(path)
 
     assert found.startswith("page.md")
     assert wrong in found
