@@ -112,8 +112,10 @@ class Connection:
         try:
             yield Reply(response.status, httpx2.Headers(response.headers), chunks)
         finally:
-            await let_go(chunks)
-            await response.aclose()
+            try:
+                await let_go(chunks)
+            finally:  # also where we are cancelled, or the pool would keep the request for good
+                await response.aclose()
 
     def _request(
         self, url: httpx2.URL, body: bytes | None, request_id: str, accept: str

@@ -68,12 +68,13 @@ class Stream(httpcore2.AsyncNetworkStream):
         secure = trio.SSLStream(
             self._stream, ssl_context, server_hostname=server_hostname, https_compatible=True
         )
-        with _connecting(timeout):
-            try:
+        try:
+            with _connecting(timeout):
                 await secure.do_handshake()
-            except BaseException:
-                await trio.aclose_forcefully(secure)
-                raise
+            await trio.lowlevel.checkpoint_if_cancelled()  # see `connect_tcp`
+        except BaseException:
+            await trio.aclose_forcefully(secure)
+            raise
         return Stream(secure)
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - httpcore's
@@ -100,7 +101,15 @@ class Network(httpcore2.AsyncNetworkBackend):
         assert local_address is None
         assert not socket_options
         with _connecting(timeout):
-            return Stream(await trio.open_tcp_stream(host, port))
+            stream = await trio.open_tcp_stream(host, port)
+        try:
+            # Whoever was cancelled in the turn in which this came about ends here: httpcore takes
+            # the next checkpoint before it knows that there is something to close.
+            await trio.lowlevel.checkpoint_if_cancelled()
+        except BaseException:
+            await trio.aclose_forcefully(stream)
+            raise
+        return Stream(stream)
 
     async def sleep(self, seconds: float) -> None:
         await trio.sleep(seconds)
