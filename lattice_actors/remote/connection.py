@@ -16,10 +16,11 @@ from lattice_actors.release import VERSION
 
 from .faults import Blame, Fault, server_fault
 from .ledger import Entry, Ledger, Purpose
-from .network import Network
+from .network import Network, Stale, Stream
 from .plan import UpstreamPlan
 
 KEEPALIVE_S = 4.0  # below the 5 s after which uvicorn closes, or requests would meet closed ones
+MOST_STALE = 3  # kept connections that one request may meet closed
 
 # Failures of the connection, not of the answer: the request may never have arrived.
 CONNECT_ERRORS = (httpcore2.ConnectError, httpcore2.ConnectTimeout)
@@ -102,11 +103,17 @@ class Connection:
         if url is None:
             url = self._urls[path] = httpx2.URL(self._plan.url + path)
         port = url.port or (443 if url.scheme == "https" else 80)
-        entry = self._ledger.begin(
-            request_id, self._plan.name, f"{url.host}:{port}", purpose, len(body or b"")
-        )
         request = self._request(url, body, request_id, accept)
-        response = await self._pool.handle_async_request(request)
+        for stale in range(MOST_STALE + 1):
+            entry = self._ledger.begin(
+                request_id, self._plan.name, f"{url.host}:{port}", purpose, len(body or b"")
+            )
+            try:
+                response = await self._answered(request)
+                break
+            except Stale:
+                if stale == MOST_STALE:
+                    raise
         assert isinstance(response.stream, AsyncIterable)
         chunks = _Counted(aiter(response.stream), entry)
         try:
@@ -116,6 +123,17 @@ class Connection:
                 await let_go(chunks)
             finally:  # also where we are cancelled, or the pool would keep the request for good
                 await response.aclose()
+
+    async def _answered(self, request: httpcore2.Request) -> httpcore2.Response:
+        """Return the head of the answer. Raises Stale: another connection may do better."""
+        response = await self._pool.handle_async_request(request)
+        stream = response.extensions["network_stream"]
+        if isinstance(stream, Stream) and not stream.heard:
+            # It lay behind the last answer: nobody has read a byte since this was asked. It may be
+            # meant for whoever asked before.
+            await response.aclose()
+            raise Stale("answered what was not asked")
+        return response
 
     def _request(
         self, url: httpx2.URL, body: bytes | None, request_id: str, accept: str

@@ -19,14 +19,21 @@ import trio
 
 WRITE_S = 30.0  # for a request to be taken
 MAX_UNSENT_BYTES = 64 * 1024  # more is sent at once
+STALE_S = 1.0  # who closes later than this may have worked on what was asked
+
+
+class Stale(httpcore2.ReadError):
+    """A kept connection was closed before what was asked on it can have been looked at."""
 
 
 @attrs.define(eq=False)
 class Stream(httpcore2.AsyncNetworkStream):
-    """One connection. Raises httpcore's errors."""
+    """One connection. Raises httpcore's errors, and Stale, which is one of them."""
 
     _stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]
+    heard: bool = attrs.field(init=False, default=False)  # something, since it was asked last
     _unsent: bytearray = attrs.field(init=False, factory=bytearray)
+    _again_at: float = attrs.field(init=False, default=-math.inf)  # asked once more (Trio seconds)
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's
         assert timeout is None
@@ -35,11 +42,22 @@ class Stream(httpcore2.AsyncNetworkStream):
             with suppress(httpcore2.WriteError):
                 await self._send()
         try:
-            return bytes(await self._stream.receive_some(max_bytes))
+            data = bytes(await self._stream.receive_some(max_bytes))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise httpcore2.ReadError(error) from error
+            raise (Stale if self._stale else httpcore2.ReadError)(error) from error
+        if data:
+            self.heard = True
+        elif self._stale:
+            raise Stale("a kept connection was closed")
+        return data
+
+    @property
+    def _stale(self) -> bool:
+        return not self.heard and trio.current_time() - self._again_at < STALE_S
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        if self.heard:  # the answer to the last request: this is the next one
+            self.heard, self._again_at = False, trio.current_time()
         self._unsent += buffer
         if len(self._unsent) > MAX_UNSENT_BYTES:
             await self._send()

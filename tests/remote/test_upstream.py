@@ -170,7 +170,9 @@ async def test_a_failure_before_the_first_token_is_a_typed_error(name: str) -> N
 
         assert failure.value.code == code
         assert "gpu" in failure.value.message
-        assert len(server.asked) == (1 if code == "upstream_timeout" else 2)
+        # The connection that listed the models may just have been closed, which is no failure.
+        kept = 1 if name in ("reset", "closed") else 0
+        assert len(server.asked) == (1 if code == "upstream_timeout" else 2 + kept)
         await remote.until_idle()
 
 
