@@ -191,11 +191,8 @@ def fault_of(upstream: str, error: BaseException) -> Fault:
         case httpcore2.ConnectTimeout() | httpx2.ConnectTimeout():
             return server_fault(upstream, "did not accept the connection", "upstream_timeout")
         case httpcore2.ConnectError() | httpx2.ConnectError():
-            distrust = _distrust(error)
-            if distrust:
-                said = f"has a certificate that is not trusted ({distrust})"
-                return server_fault(upstream, said, "upstream_unreachable")
-            return server_fault(upstream, "cannot be reached", "upstream_unreachable")
+            said = _said_of_tls(error) or "cannot be reached"
+            return server_fault(upstream, said, "upstream_unreachable")
         case httpcore2.TimeoutException() | httpx2.TimeoutException():
             return server_fault(upstream, "took too long", "upstream_timeout")
         case (
@@ -211,15 +208,18 @@ def fault_of(upstream: str, error: BaseException) -> Fault:
             return Fault(Blame.SERVER, f"upstream {upstream} failed ({kind})", "upstream_failed")
 
 
-def _distrust(error: BaseException | None) -> str:
-    """Return what is wrong with their certificate, or nothing where something else is."""
-    seen: set[int] = set()  # a chain may be a ring: a client raises what it caught, from itself
-    while error is not None and id(error) not in seen:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return error.verify_message
-        seen.add(id(error))
+def _said_of_tls(error: BaseException | None) -> str:
+    """Return what is wrong with their TLS, or nothing where something else is."""
+    while error is not None and not isinstance(error, ssl.SSLError):
         error = error.__cause__ or error.__context__
-    return ""
+    match error:
+        case None:
+            return ""
+        case ssl.SSLCertVerificationError():
+            return f"has a certificate that is not trusted ({error.verify_message})"
+        case _:  # by OpenSSL's name of it: WRONG_VERSION_NUMBER is what plain HTTP looks like
+            reason = (error.reason or type(error).__name__).replace("_", " ").lower()
+            return f"failed in the TLS handshake ({reason})"
 
 
 def user_agent() -> str:
