@@ -210,16 +210,17 @@ def fault_of(upstream: str, error: BaseException) -> Fault:
 
 def _said_of_tls(error: BaseException | None) -> str:
     """Return what is wrong with their TLS, or nothing where something else is."""
-    while error is not None and not isinstance(error, ssl.SSLError):
-        error = error.__cause__ or error.__context__
-    match error:
-        case None:
-            return ""
-        case ssl.SSLCertVerificationError():
+    seen: set[int] = set()  # a chain may be a ring: a client raises what it caught, from itself
+    while error is not None and id(error) not in seen:
+        if isinstance(error, ssl.SSLCertVerificationError):
             return f"has a certificate that is not trusted ({error.verify_message})"
-        case _:  # by OpenSSL's name of it: WRONG_VERSION_NUMBER is what plain HTTP looks like
+        if isinstance(error, ssl.SSLError):
+            # By OpenSSL's name of it: WRONG_VERSION_NUMBER is what plain HTTP looks like.
             reason = (error.reason or type(error).__name__).replace("_", " ").lower()
             return f"failed in the TLS handshake ({reason})"
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 def user_agent() -> str:
