@@ -16,8 +16,9 @@ from lattice_actors.release import VERSION
 
 from .faults import Blame, Fault, server_fault
 from .ledger import Entry, Ledger, Purpose
-from .network import Network, Stale, Stream
+from .network import Stale
 from .plan import UpstreamPlan
+from .pool import Pool
 
 KEEPALIVE_S = 4.0  # below the 5 s after which uvicorn closes, or requests would meet closed ones
 MOST_STALE = 3  # kept connections that one request may meet closed
@@ -48,27 +49,21 @@ class Reply:
 class Connection:
     """Made once for each incarnation of the actor; `async with` closes what is open.
 
-    httpx2's pool without its client, which took 8 % of the time of a short answer for what has
-    no say here: cookies, redirects, `.netrc`, proxies. A redirect would go where nobody said.
+    httpx2's connections without its client, which took 8 % of the time of a short answer for what
+    has no say here: cookies, redirects, `.netrc`, proxies. A redirect would go where nobody said.
     """
 
     _plan: UpstreamPlan
     _ledger: Ledger
     _ssl: ssl.SSLContext
-    _pool: httpcore2.AsyncConnectionPool = attrs.field(init=False)
+    _pool: Pool = attrs.field(init=False)
     _always: list[tuple[bytes, bytes]] = attrs.field(init=False)
     _urls: dict[str, httpx2.URL] = attrs.field(init=False, factory=dict[str, httpx2.URL])
 
     def __attrs_post_init__(self) -> None:
         plan = self._plan
-        self._pool = httpcore2.AsyncConnectionPool(
-            self._ssl,
-            # Admission bounds how many there are at once; a second bound could only deadlock.
-            max_connections=None,
-            max_keepalive_connections=plan.concurrency or None,
-            keepalive_expiry=KEEPALIVE_S,
-            network_backend=Network(),
-        )
+        # Admission bounds how many there are at once; a second bound could only deadlock.
+        self._pool = Pool(self._ssl, plan.connect_timeout_s, plan.concurrency, KEEPALIVE_S)
         # Only what stands here and in `send` is ever sent: no header of a caller.
         self._always = [
             (b"User-Agent", user_agent().encode()),
@@ -109,7 +104,7 @@ class Connection:
                 request_id, self._plan.name, f"{url.host}:{port}", purpose, len(body or b"")
             )
             try:
-                response = await self._answered(request)
+                connection, response = await self._pool.ask(request)
                 break
             except Stale:
                 if stale == MOST_STALE:
@@ -121,19 +116,8 @@ class Connection:
         finally:
             try:
                 await let_go(chunks)
-            finally:  # also where we are cancelled, or the pool would keep the request for good
-                await response.aclose()
-
-    async def _answered(self, request: httpcore2.Request) -> httpcore2.Response:
-        """Return the head of the answer. Raises Stale: another connection may do better."""
-        response = await self._pool.handle_async_request(request)
-        stream = response.extensions["network_stream"]
-        if isinstance(stream, Stream) and not stream.heard:
-            # It lay behind the last answer: nobody has read a byte since this was asked. It may be
-            # meant for whoever asked before.
-            await response.aclose()
-            raise Stale("answered what was not asked")
-        return response
+            finally:  # also where we are cancelled, or the connection would stay open
+                await self._pool.over(connection, response)
 
     def _request(
         self, url: httpx2.URL, body: bytes | None, request_id: str, accept: str
@@ -156,7 +140,6 @@ class Connection:
             ),
             headers=headers,
             content=body,
-            extensions={"timeout": {"connect": self._plan.connect_timeout_s}},
         )
 
 

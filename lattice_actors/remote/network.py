@@ -1,4 +1,4 @@
-"""Sockets for the HTTP client's pool, under Trio: httpcore's own do the same with more turns.
+"""Sockets for HTTP connections, under Trio: httpcore's own do the same with more turns.
 
 What is written is sent when somebody reads: HTTP/1.1 asks before it listens, so the head and the
 body of a request leave in one segment, and the other side wakes once. Reading has no clock here:
@@ -89,7 +89,6 @@ class Stream(httpcore2.AsyncNetworkStream):
         try:
             with _connecting(timeout):
                 await secure.do_handshake()
-            await trio.lowlevel.checkpoint_if_cancelled()  # see `connect_tcp`
         except BaseException:
             await trio.aclose_forcefully(secure)
             raise
@@ -119,15 +118,7 @@ class Network(httpcore2.AsyncNetworkBackend):
         assert local_address is None
         assert not socket_options
         with _connecting(timeout):
-            stream = await trio.open_tcp_stream(host, port)
-        try:
-            # Whoever was cancelled in the turn in which this came about ends here: httpcore takes
-            # the next checkpoint before it knows that there is something to close.
-            await trio.lowlevel.checkpoint_if_cancelled()
-        except BaseException:
-            await trio.aclose_forcefully(stream)
-            raise
-        return Stream(stream)
+            return Stream(await trio.open_tcp_stream(host, port))
 
     async def sleep(self, seconds: float) -> None:
         await trio.sleep(seconds)

@@ -122,7 +122,7 @@ async def test_nobody_gets_what_lay_behind_the_answer_of_another(size: int) -> N
     async with serving(handle) as port, client(port) as connection:
         for _ in range(3):
             assert await ask(connection, bytes(size)) == (200, b"ok")
-        assert len(connection._pool.connections) == 1
+        assert connection._pool.idle == 1
 
     assert opened == 3
 
