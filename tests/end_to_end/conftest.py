@@ -19,6 +19,16 @@ def serve() -> Iterator[Callable[..., Served]]:
 
 
 @pytest.fixture(scope="session")
+def builtin(cache: Path) -> Iterator[Served]:
+    """The built-in model, for every test that leaves server and engine as they were.
+
+    To start both takes longer than most tests of a real model do.
+    """
+    with servers() as serve:
+        yield serve(LATTICE_CACHE_DIR=str(cache), HOME=str(cache))
+
+
+@pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache directory that is empty at first, as on a fresh machine; all workers share it."""
     base = tmp_path_factory.getbasetemp()

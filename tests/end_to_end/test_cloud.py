@@ -401,14 +401,15 @@ def test_when_it_is_gone_a_list_and_a_big_task_are_answered_here(
 
 
 @pytest.mark.smollm2
-def test_the_built_in_model_answers_as_the_cloud(serve: Callable[..., Served], cache: Path) -> None:
-    far = serve(LATTICE_CACHE_DIR=str(cache), HOME=str(cache))
+def test_the_built_in_model_answers_as_the_cloud(
+    serve: Callable[..., Served], builtin: Served, cache: Path
+) -> None:
     near = serve(
         LATTICE_CACHE_DIR=str(cache),
         HOME=str(cache),
         ANTHROPIC_API_KEY=KEY,
         ANTHROPIC_MODEL="SmolLM2-135M-Instruct",
-        ANTHROPIC_BASE_URL=far.url,
+        ANTHROPIC_BASE_URL=builtin.url,
     )
     question = [{"role": "user", "content": "What is the capital of France?"}]
     answer = near.chat(model="anthropic", messages=question, temperature=0, max_tokens=30)

@@ -8,7 +8,6 @@ import signal
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import openai
@@ -25,14 +24,8 @@ THREE: Any = [{"model": "auto", "samples": 3}]
 
 
 @pytest.fixture(scope="module")
-def server(serve: Callable[..., Served], cache: Path) -> Served:
-    """No model root at all: the built-in model is prepared and offered."""
-    return serve(LATTICE_CACHE_DIR=str(cache), HOME=str(cache))
-
-
-@pytest.fixture(scope="module")
-def sdk(server: Served) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0) as client:
+def sdk(builtin: Served) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=builtin.url + "/v1", api_key="none", max_retries=0) as client:
         yield client
 
 
@@ -114,20 +107,20 @@ def test_the_sdk_streams_a_council(sdk: openai.OpenAI, strategy: str) -> None:
 
 
 @pytest.mark.smollm2
-def test_a_stopped_branch_leaves_the_text_of_the_others_as_it_was(server: Served) -> None:
+def test_a_stopped_branch_leaves_the_text_of_the_others_as_it_was(builtin: Served) -> None:
     asked: Any = {"models": THREE, "messages": STORY, "max_tokens": 16, "seed": 11}
     asked["temperature"] = 0.8
-    alone = post(server, "/swarm/fanout", **asked)["responses"]
+    alone = post(builtin, "/swarm/fanout", **asked)["responses"]
     session, stopped, pieces, final = "", None, {0: "", 1: "", 2: ""}, None
 
-    for name, told in events(server, "/swarm/fanout", **asked):
+    for name, told in events(builtin, "/swarm/fanout", **asked):
         session = told["session"] if name == "session" else session
         final = told if name == "data" else final
         if name == "branch":
             pieces[told["branch"]] += told["delta"]["content"]
             if stopped is None and len(pieces[1]) > 10:
-                url = f"{server.url}/swarm/sessions/{session}/branches/1"
-                stopped = server.client.delete(url).status_code
+                url = f"{builtin.url}/swarm/sessions/{session}/branches/1"
+                stopped = builtin.client.delete(url).status_code
 
     assert stopped == 200
     assert final is not None
@@ -140,13 +133,13 @@ def test_a_stopped_branch_leaves_the_text_of_the_others_as_it_was(server: Served
 
 
 @pytest.mark.smollm2
-def test_a_pipeline_hands_its_text_on(server: Served) -> None:
+def test_a_pipeline_hands_its_text_on(builtin: Served) -> None:
     steps = [
         {"name": "fact"},
         {"name": "again", "user": "Repeat this sentence word by word: {{fact}}"},
     ]
 
-    answer = post(server, "/swarm/pipeline", steps=steps, temperature=0, max_tokens=20)
+    answer = post(builtin, "/swarm/pipeline", steps=steps, temperature=0, max_tokens=20)
 
     history = answer["swarm"]["history"]
     assert [step["name"] for step in history] == ["fact", "again"]
@@ -159,11 +152,11 @@ def test_a_pipeline_hands_its_text_on(server: Served) -> None:
 
 
 @pytest.mark.smollm2
-def test_a_debate_has_rounds_and_a_conclusion(server: Served) -> None:
+def test_a_debate_has_rounds_and_a_conclusion(builtin: Served) -> None:
     two = [{"model": "auto", "samples": 2}]
 
     answer = post(
-        server, "/swarm/debate", models=two, judge="auto", temperature=0.7, seed=1, max_tokens=16
+        builtin, "/swarm/debate", models=two, judge="auto", temperature=0.7, seed=1, max_tokens=16
     )
 
     transcript = answer["swarm"]["transcript"]
@@ -174,20 +167,20 @@ def test_a_debate_has_rounds_and_a_conclusion(server: Served) -> None:
 
 @pytest.mark.smollm2
 @pytest.mark.parametrize("leave_at", ["session", "branch", "branch_done", "answer"])
-def test_a_client_that_leaves_takes_its_swarm_along(server: Served, leave_at: str) -> None:
+def test_a_client_that_leaves_takes_its_swarm_along(builtin: Served, leave_at: str) -> None:
     judged: Any = {"strategy": "synthesis", "judge": "auto", "max_tokens": 400}
     first = {"model": "auto", "max_tokens": 3}
 
     second = {"model": "auto", "max_tokens": 300 if leave_at == "branch" else 12}
     with closing(
-        events(server, "/swarm/vote", models=[first, second], messages=STORY, **judged)
+        events(builtin, "/swarm/vote", models=[first, second], messages=STORY, **judged)
     ) as told:
         assert any(name == leave_at for name, _ in told), "it did not come so far"
 
-    eventually(lambda: server.running() == 0)
-    assert server.get("/v1/queue")["waiting_total"] == 0
+    eventually(lambda: builtin.running() == 0)
+    assert builtin.get("/v1/queue")["waiting_total"] == 0
     eventually(
-        lambda: all("ended_ms" in one for one in server.get("/v1/state")["requests"].values())
+        lambda: all("ended_ms" in one for one in builtin.get("/v1/state")["requests"].values())
     )
 
 

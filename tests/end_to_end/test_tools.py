@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import openai
@@ -121,9 +120,8 @@ def test_without_tools_calls_are_text_and_one_call_may_be_all(scripted: openai.O
 
 
 @pytest.fixture(scope="module")
-def smollm2(serve: Callable[..., Served], cache: Path) -> Iterator[openai.OpenAI]:
-    served = serve(LATTICE_CACHE_DIR=str(cache), HOME=str(cache))
-    with openai.OpenAI(base_url=served.url + "/v1", api_key="none", max_retries=0) as client:
+def smollm2(builtin: Served) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=builtin.url + "/v1", api_key="none", max_retries=0) as client:
         yield client
 
 

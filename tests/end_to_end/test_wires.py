@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -241,14 +240,9 @@ def test_an_answer_that_is_cut_off_is_incomplete_and_unstored_ones_are_gone(
 # --- a real model ---------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def smollm2(serve: Callable[..., Served], cache: Path) -> Served:
-    return serve(LATTICE_CACHE_DIR=str(cache), HOME=str(cache))
-
-
 @pytest.mark.smollm2
-def test_a_count_is_exact_and_a_stop_sequence_is_told(smollm2: Served) -> None:
-    options: Any = {"base_url": smollm2.url, "api_key": "none", "max_retries": 0}
+def test_a_count_is_exact_and_a_stop_sequence_is_told(builtin: Served) -> None:
+    options: Any = {"base_url": builtin.url, "api_key": "none", "max_retries": 0}
     asked: Any = {
         "model": "claude-haiku-5",
         "system": "Be brief.",
@@ -272,9 +266,9 @@ def test_a_count_is_exact_and_a_stop_sequence_is_told(smollm2: Served) -> None:
 
 
 @pytest.mark.smollm2
-def test_the_tokens_of_a_text_make_the_same_prompt(smollm2: Served) -> None:
+def test_the_tokens_of_a_text_make_the_same_prompt(builtin: Served) -> None:
     def post(path: str, **fields: object) -> Any:  # noqa: ANN401 - JSON
-        return smollm2.client.post(smollm2.url + path, json={"model": "auto", **fields}).json()
+        return builtin.client.post(builtin.url + path, json={"model": "auto", **fields}).json()
 
     told = post("/tokenize", messages=[{"role": "user", "content": "hello"}])
     answer = post("/v1/completions", prompt=told["tokens"], max_tokens=1)
@@ -331,8 +325,8 @@ class Weather(pydantic.BaseModel):
 
 
 @pytest.mark.smollm2
-def test_a_response_can_be_parsed_and_a_function_has_to_be_called(smollm2: Served) -> None:
-    url = smollm2.url + "/v1"
+def test_a_response_can_be_parsed_and_a_function_has_to_be_called(builtin: Served) -> None:
+    url = builtin.url + "/v1"
     asked: Any = {"model": "gpt-4o", "input": QUESTION, "max_output_tokens": 40, "temperature": 0}
     with openai.OpenAI(base_url=url, api_key="none", max_retries=0) as client:
         parsed = client.responses.parse(**asked, text_format=Weather)
@@ -353,9 +347,9 @@ def test_a_response_can_be_parsed_and_a_function_has_to_be_called(smollm2: Serve
 
 
 @pytest.mark.smollm2
-def test_what_the_engine_refuses_is_named_as_the_caller_named_it(smollm2: Served) -> None:
+def test_what_the_engine_refuses_is_named_as_the_caller_named_it(builtin: Served) -> None:
     def blamed(path: str, **fields: object) -> object:
-        answer = smollm2.client.post(smollm2.url + path, json={"model": "auto", **fields})
+        answer = builtin.client.post(builtin.url + path, json={"model": "auto", **fields})
         assert answer.status_code == 400, answer.text
         return answer.json()["error"]["param"]
 
