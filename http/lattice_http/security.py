@@ -15,6 +15,8 @@ import uuid
 import attrs
 import structlog
 
+from lattice_actors.errors import LatticeError
+
 from .answer import Answer
 from .asgi import ASGIApp, Headers, Message, Receive, Scope, Send
 from .cors import Cors
@@ -121,6 +123,10 @@ class Guarded:
             refusal = telling(refusals)
             assert isinstance(refusal, Refusal)
             await answer.refuse(refusal)
+        except* LatticeError as errors:
+            # Routes answer these, but where the client left in the very turn in which it failed.
+            code = getattr(telling(errors), "code", None)
+            log.info("failed as its client left", path=scope["path"], code=code)
         except* Exception:
             # The app answers its own errors; this one it did not see coming.
             log.exception("request failed outside the app", path=scope["path"])

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from lattice_actors.errors import UpstreamFailed
 from lattice_http.asgi import Headers, Message, Receive, Scope, Send
 from lattice_http.security import Guarded, SecurityPolicy
 from tests.http_layer.guarded import KEYED, LOCAL, ask
@@ -204,11 +205,12 @@ async def test_anthropic_clients_find_their_error() -> None:
     assert answer.error["type"] == "authentication_error"
 
 
-async def test_a_crash_outside_the_app_is_an_error_object() -> None:
+async def sent_by(error: Exception) -> list[Message]:
+    """Return what is sent where the app raises *error*."""
     sent: list[Message] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        raise RuntimeError("secret detail")
+        raise error
 
     async def nothing() -> Message:
         return {"type": "http.disconnect"}
@@ -226,6 +228,16 @@ async def test_a_crash_outside_the_app_is_an_error_object() -> None:
         "http_version": "1.1",
     }
     await Guarded(app, SecurityPolicy())(scope, nothing, send)
+    return sent
+
+
+async def test_a_failure_that_outlived_its_client_is_told_to_nobody() -> None:
+    """Cancelled in the turn in which it failed, so no route has answered it."""
+    assert await sent_by(ExceptionGroup("", [UpstreamFailed("too late")])) == []
+
+
+async def test_a_crash_outside_the_app_is_an_error_object() -> None:
+    sent = await sent_by(RuntimeError("secret detail"))
 
     assert sent[0]["status"] == 500
     assert json.loads(sent[1]["body"])["error"]["message"] == "internal error"
