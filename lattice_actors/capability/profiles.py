@@ -38,8 +38,8 @@ class Profile:
     temperature_default: float = 0.7
     top_p_default: float = 0.95
     supports_vision: bool = False
-    supports_tools: bool = True  # as the next: checked and kept, and nobody asks for it yet
-    supports_json_mode: bool = False
+    supports_tools: bool = True  # as the next: of the predecessor's files, and without effect,
+    supports_json_mode: bool = False  # since every model here can do both
     latency_tier: str = "medium"  # fast, medium, slow
     memory_gb_estimate: float = 8.0
 
