@@ -28,8 +28,8 @@ from lattice_actors.generation import Chat
 from .anthropic_answer import MessageReader, fault_of_status
 from .anthropic_wire import SAMPLING, request_of
 from .cloud_plan import CloudPlan
-from .cloud_transport import REQUEST_ID, CloudTransport
-from .connection import Reply, let_go
+from .cloud_transport import REQUEST_ID, CloudTransport, let_go
+from .connection import Reply
 from .faults import Fault, garbage
 from .ledger import Ledger
 from .listing import Listing

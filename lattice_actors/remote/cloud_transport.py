@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Self
 
 import attrs
 import httpx2
+import trio
 
-from .connection import KEEPALIVE_S, let_go, user_agent
+from .connection import KEEPALIVE_S, TROUBLE, user_agent
 from .ledger import Entry, Ledger
 from .plan import UpstreamPlan
 
@@ -89,6 +91,18 @@ class CloudTransport(httpx2.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close all connections."""
         await self._inner.aclose()
+
+
+async def let_go(chunks: AsyncIterator[bytes]) -> None:
+    """End the reading of a body that is not wanted to its end.
+
+    The SDK's client reads through generators inside of generators, of which closing reaches the
+    outer ones only. A read that is cancelled goes through all of them, and closes the connection.
+    """
+    with trio.CancelScope() as scope, suppress(*TROUBLE):
+        scope.cancel(reason="the rest of the body is not wanted")
+        async for _ in chunks:
+            pass
 
 
 @attrs.define(eq=False)

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Self
 
 import attrs
-import httpcore2
 import httpx2
-import trio
 
 from lattice_actors.release import VERSION
 
 from .faults import Blame, Fault, server_fault
+from .http1 import Headers, Stale
 from .ledger import Entry, Ledger, Purpose
-from .network import Stale
 from .plan import UpstreamPlan
 from .pool import Pool
 
@@ -24,16 +22,9 @@ KEEPALIVE_S = 4.0  # below the 5 s after which uvicorn closes, or requests would
 MOST_STALE = 3  # kept connections that one request may meet closed
 
 # Failures of the connection, not of the answer: the request may never have arrived.
-CONNECT_ERRORS = (httpcore2.ConnectError, httpcore2.ConnectTimeout)
+CONNECT_ERRORS = (httpx2.ConnectError, httpx2.ConnectTimeout)
 
-# What may go wrong on the way: of the pool, and of the client that the cloud's SDK brings.
-TROUBLE = (
-    httpcore2.NetworkError,
-    httpcore2.TimeoutException,
-    httpcore2.ProtocolError,
-    httpx2.HTTPError,
-    OSError,
-)
+TROUBLE = (httpx2.HTTPError, OSError)  # what may go wrong on the way
 
 
 @attrs.frozen
@@ -49,8 +40,8 @@ class Reply:
 class Connection:
     """Made once for each incarnation of the actor; `async with` closes what is open.
 
-    httpx2's connections without its client, which took 8 % of the time of a short answer for what
-    has no say here: cookies, redirects, `.netrc`, proxies. A redirect would go where nobody said.
+    No cookies, no redirects (they would go where nobody said), no `.netrc` and no proxies: none of
+    them may have a say here, and a client that looks for them is slower (docs/design/0008).
     """
 
     _plan: UpstreamPlan
@@ -98,30 +89,27 @@ class Connection:
         if url is None:
             url = self._urls[path] = httpx2.URL(self._plan.url + path)
         port = url.port or (443 if url.scheme == "https" else 80)
-        request = self._request(url, body, request_id, accept)
+        headers = self._headers(url, body, request_id, accept)
+        method = b"GET" if body is None else b"POST"
         for stale in range(MOST_STALE + 1):
             entry = self._ledger.begin(
                 request_id, self._plan.name, f"{url.host}:{port}", purpose, len(body or b"")
             )
             try:
-                connection, response = await self._pool.ask(request)
+                connection, head = await self._pool.ask(method, url, headers, body or b"")
                 break
             except Stale:
                 if stale == MOST_STALE:
                     raise
-        assert isinstance(response.stream, AsyncIterable)
-        chunks = _Counted(aiter(response.stream), entry)
         try:
-            yield Reply(response.status, httpx2.Headers(response.headers), chunks)
+            told = httpx2.Headers(head.headers.raw_items())
+            yield Reply(head.status_code, told, _Counted(connection, entry))
         finally:
-            try:
-                await let_go(chunks)
-            finally:  # also where we are cancelled, or the connection would stay open
-                await self._pool.over(connection, response)
+            await self._pool.over(connection)
 
-    def _request(
+    def _headers(
         self, url: httpx2.URL, body: bytes | None, request_id: str, accept: str
-    ) -> httpcore2.Request:
+    ) -> Headers:
         headers = [(b"Host", url.netloc), *self._always]
         if request_id:
             headers.append((b"X-Request-Id", request_id.encode()))
@@ -133,26 +121,7 @@ class Connection:
                 (b"Content-Type", b"application/json"),
                 (b"Content-Length", b"%d" % len(body)),
             ]
-        return httpcore2.Request(
-            b"GET" if body is None else b"POST",
-            httpcore2.URL(
-                scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
-            ),
-            headers=headers,
-            content=body,
-        )
-
-
-async def let_go(chunks: AsyncIterator[bytes]) -> None:
-    """End the reading of a body that is not wanted to its end.
-
-    The client reads through generators inside of generators, of which closing reaches the outer
-    ones only. A read that is cancelled goes through all of them, and closes the connection.
-    """
-    with trio.CancelScope() as scope, suppress(*TROUBLE):
-        scope.cancel(reason="the rest of the body is not wanted")
-        async for _ in chunks:
-            pass
+        return headers
 
 
 @attrs.frozen(eq=False)
@@ -171,20 +140,14 @@ class _Counted(AsyncIterator[bytes]):
 def fault_of(upstream: str, error: BaseException) -> Fault:
     """Return what an exception of the client means."""
     match error:
-        case httpcore2.ConnectTimeout() | httpx2.ConnectTimeout():
+        case httpx2.ConnectTimeout():
             return server_fault(upstream, "did not accept the connection", "upstream_timeout")
-        case httpcore2.ConnectError() | httpx2.ConnectError():
+        case httpx2.ConnectError():
             said = _said_of_tls(error) or "cannot be reached"
             return server_fault(upstream, said, "upstream_unreachable")
-        case httpcore2.TimeoutException() | httpx2.TimeoutException():
+        case httpx2.TimeoutException():
             return server_fault(upstream, "took too long", "upstream_timeout")
-        case (
-            httpcore2.RemoteProtocolError()
-            | httpcore2.NetworkError()
-            | httpx2.RemoteProtocolError()
-            | httpx2.NetworkError()
-            | OSError()
-        ):
+        case httpx2.RemoteProtocolError() | httpx2.NetworkError() | OSError():
             return server_fault(upstream, "closed the connection", "upstream_cut_off")
         case _:
             kind = type(error).__name__

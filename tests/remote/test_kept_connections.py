@@ -5,12 +5,12 @@ from __future__ import annotations
 import socket
 import struct
 
-import httpcore2
+import httpx2
 import pytest
 import trio
 import trio.testing
 
-from lattice_actors.remote import network
+from lattice_actors.remote import http1
 from lattice_actors.remote.connection import MOST_STALE, Connection
 from lattice_actors.remote.ledger import Ledger
 from tests.remote.remotely import plan
@@ -55,7 +55,7 @@ async def test_one_that_closes_as_it_is_asked_again_is_no_failure(
 async def test_one_that_may_have_worked_on_it_is_a_failure(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(network, "STALE_S", 0.0)
+    monkeypatch.setattr(http1, "STALE_S", 0.0)
 
     async def handle(stream: trio.SocketStream) -> None:
         await stream.receive_some()
@@ -64,7 +64,7 @@ async def test_one_that_may_have_worked_on_it_is_a_failure(
 
     async with serving(handle) as port, client(port) as connection:
         assert await ask(connection, b"{}") == (200, b"ok")
-        with pytest.raises(httpcore2.RemoteProtocolError):
+        with pytest.raises(httpx2.RemoteProtocolError):
             await ask(connection, b"{}")
 
 
@@ -77,7 +77,7 @@ async def test_a_new_one_that_closes_is_a_failure() -> None:
         await stream.receive_some()
 
     async with serving(handle) as port, client(port) as connection:
-        with pytest.raises(httpcore2.RemoteProtocolError):
+        with pytest.raises(httpx2.RemoteProtocolError):
             await ask(connection, b"{}")
 
     assert opened == 1
@@ -101,7 +101,7 @@ async def test_a_request_does_not_go_through_all_that_are_closed() -> None:
                 nursery.start_soon(ask, connection, b"{}")
             await trio.testing.wait_all_tasks_blocked(0.02)
             together.set()
-        with pytest.raises(network.Stale):
+        with pytest.raises(http1.Stale):
             await ask(connection, b"{}")
 
     assert asked == MOST_STALE + 1
@@ -122,7 +122,7 @@ async def test_nobody_gets_what_lay_behind_the_answer_of_another(size: int) -> N
     async with serving(handle) as port, client(port) as connection:
         for _ in range(3):
             assert await ask(connection, bytes(size)) == (200, b"ok")
-        assert connection._pool.idle == 1
+        assert connection._pool.idle == 0
 
     assert opened == 3
 

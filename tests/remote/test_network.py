@@ -8,15 +8,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
-import httpcore2
 import httpx2
 import pytest
 import trio
 import trustme
 
 from lattice_actors.remote.connection import Connection, fault_of
+from lattice_actors.remote.http1 import Http1
 from lattice_actors.remote.ledger import Ledger
-from lattice_actors.remote.network import MAX_UNSENT_BYTES, Network, Stream
+from lattice_actors.remote.network import connect
 from tests.remote.remotely import plan
 
 PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -62,7 +62,7 @@ async def test_the_head_and_the_body_of_a_request_leave_in_one_segment() -> None
 
 async def test_a_large_body_arrives_whole() -> None:
     got = bytearray()
-    body = bytes(5 * MAX_UNSENT_BYTES)
+    body = bytes(1024 * 1024)
 
     async def handle(stream: trio.SocketStream) -> None:
         while not got.endswith(body):
@@ -110,7 +110,7 @@ async def test_nobody_there_is_said() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     async with client(port) as connection:
-        with pytest.raises(httpcore2.ConnectError) as raised:
+        with pytest.raises(httpx2.ConnectError) as raised:
             await ask(connection, b"{}")
 
     fault = fault_of("s", raised.value)
@@ -123,8 +123,8 @@ async def test_a_server_that_does_not_accept_is_given_up() -> None:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen(0)
         host, port = deaf.getsockname()
-        with socket.create_connection((host, port)), pytest.raises(httpcore2.ConnectTimeout):
-            await Network().connect_tcp(host, port, timeout=0.1)
+        with socket.create_connection((host, port)), pytest.raises(httpx2.ConnectTimeout):
+            await connect(httpx2.URL(f"http://{host}:{port}"), PLAIN, 0.1)
 
 
 def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
@@ -167,7 +167,7 @@ async def test_a_certificate_that_is_not_trusted_is_named() -> None:
 
     nobody = ssl.create_default_context()
     async with serving(handle) as port, client(port, nobody) as connection:
-        with pytest.raises(httpcore2.ConnectError) as raised:
+        with pytest.raises(httpx2.ConnectError) as raised:
             await ask(connection, b"{}")
 
     fault = fault_of("s", raised.value)
@@ -194,20 +194,32 @@ async def test_a_handshake_that_never_ends_is_given_up_and_the_socket_closed() -
         closed.set()
 
     async with serving(handle) as port:
-        stream = await Network().connect_tcp("127.0.0.1", port)
-        with pytest.raises(httpcore2.ConnectTimeout):
-            await stream.start_tls(ssl.create_default_context(), "localhost", timeout=0.1)
+        url = httpx2.URL(f"https://localhost:{port}")
+        with pytest.raises(httpx2.ConnectTimeout):
+            await connect(url, ssl.create_default_context(), 0.2)
         with trio.fail_after(5):
             await closed.wait()
 
 
-async def test_the_end_is_seen_before_it_is_read() -> None:
+async def test_a_kept_connection_that_was_closed_is_not_quiet() -> None:
     ours, theirs = trio.socket.socketpair()
-    stream = Stream(trio.SocketStream(ours))
-    assert not stream.get_extra_info("is_readable")
+    connection = Http1(trio.SocketStream(ours))
+    assert connection.is_quiet
     theirs.close()
-    assert stream.get_extra_info("is_readable")
-    assert await stream.read(10) == b""
-    await stream.aclose()
-    with pytest.raises(httpcore2.ReadError):
-        await stream.read(10)
+    assert not connection.is_quiet
+    await connection.close()
+
+
+async def test_what_comes_together_is_read_together_but_for_the_first() -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    async def handle(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(head + b"1\r\na\r\n1\r\nb\r\n1\r\nc\r\n0\r\n\r\n")
+
+    async with (
+        serving(handle) as port,
+        client(port) as connection,
+        connection.send("/v1/x", b"{}", "r", "answer") as reply,
+    ):
+        assert [data async for data in reply.chunks] == [b"a", b"bc"]

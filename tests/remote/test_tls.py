@@ -6,7 +6,7 @@ import datetime
 import ssl
 from contextlib import suppress
 
-import httpcore2
+import httpx2
 import pytest
 import trio
 import trustme
@@ -46,7 +46,7 @@ async def test_what_is_wrong_with_a_certificate_is_said(
             await trio.SSLStream(stream, theirs, server_side=True).do_handshake()
 
     async with serving(handle) as port, client(port, ours) as connection:
-        with pytest.raises(httpcore2.ConnectError) as raised:
+        with pytest.raises(httpx2.ConnectError) as raised:
             await ask(connection, b"{}")
         assert connection._pool.busy == connection._pool.idle == 0
 
@@ -62,7 +62,7 @@ async def test_plain_http_where_tls_was_said_is_named() -> None:
         await stream.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
     async with serving(handle) as port, client(port, ssl.create_default_context()) as connection:
-        with pytest.raises(httpcore2.ConnectError) as raised:
+        with pytest.raises(httpx2.ConnectError) as raised:
             await ask(connection, b"{}")
 
     message = fault_of("s", raised.value).message
@@ -74,7 +74,7 @@ async def test_one_that_leaves_in_the_handshake_is_said_to() -> None:
         await stream.receive_some()
 
     async with serving(handle) as port, client(port, ssl.create_default_context()) as connection:
-        with pytest.raises(httpcore2.ConnectError) as raised:
+        with pytest.raises(httpx2.ConnectError) as raised:
             await ask(connection, b"{}")
 
     fault = fault_of("s", raised.value)
@@ -119,5 +119,5 @@ async def test_an_answer_cut_off_without_a_word_is_no_whole_one() -> None:
         await secure.send_all(OK.removesuffix(b"k"))
 
     async with serving(handle) as port, client(port, ours) as connection:
-        with pytest.raises(httpcore2.RemoteProtocolError):
+        with pytest.raises(httpx2.RemoteProtocolError):
             await ask(connection, b"{}")

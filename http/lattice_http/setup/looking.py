@@ -5,7 +5,6 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping, Sequence
 
-import httpcore2
 import httpx2
 import trio
 
@@ -92,7 +91,7 @@ def tls_for(url: str) -> ssl.SSLContext:
 
 
 def _unreached(error: Exception) -> str:
-    if isinstance(error, httpcore2.ConnectTimeout):
+    if isinstance(error, httpx2.ConnectTimeout):
         return f"took no connection within {CONNECT_S:g} s"
     said = _short(error)
     # Trio's words for "refused" by all of the addresses of a name, mostly the only one.
