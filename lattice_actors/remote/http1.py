@@ -18,6 +18,7 @@ WRITE_S = 30.0  # for a request to be taken
 STALE_S = 1.0  # who closes later than this may have worked on what was asked
 
 Headers = list[tuple[bytes, bytes]]
+_OVER = (h11.DONE, h11.MUST_CLOSE, h11.CLOSED)  # states of theirs
 
 
 class Stale(httpx2.ReadError):
@@ -71,7 +72,12 @@ class Http1:
         """Return what has come of the body. The first piece comes alone: it is waited for."""
         parts: list[bytes] = []
         while True:
-            event = self._next() if self._wire.their_state is h11.SEND_BODY else None
+            try:
+                event = None if self._wire.their_state in _OVER else self._next()
+            except httpx2.RemoteProtocolError:
+                if parts:  # they were in order; the next read says what is not
+                    return b"".join(parts)
+                raise
             if isinstance(event, h11.Data):
                 parts.append(bytes(event.data))
                 if self._begun:

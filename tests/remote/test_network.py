@@ -223,3 +223,22 @@ async def test_what_comes_together_is_read_together_but_for_the_first() -> None:
         connection.send("/v1/x", b"{}", "r", "answer") as reply,
     ):
         assert [data async for data in reply.chunks] == [b"a", b"bc"]
+
+
+async def test_what_came_in_order_is_read_before_what_did_not() -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    async def handle(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(head + b"1\r\na\r\n1\r\nb\r\n1\r\nc\r\nno chunk\r\n")
+
+    async with (
+        serving(handle) as port,
+        client(port) as connection,
+        connection.send("/v1/x", b"{}", "r", "answer") as reply,
+    ):
+        read = [await anext(reply.chunks), await anext(reply.chunks)]
+        with pytest.raises(httpx2.RemoteProtocolError):
+            await anext(reply.chunks)
+
+    assert read == [b"a", b"bc"]
