@@ -13,7 +13,7 @@ import pytest
 import trio
 import trustme
 
-from lattice_actors.remote.connection import Connection, fault_of
+from lattice_actors.remote.connection import Connection, Reply, fault_of
 from lattice_actors.remote.http1 import Http1
 from lattice_actors.remote.ledger import Ledger
 from lattice_actors.remote.network import connect
@@ -210,33 +210,30 @@ async def test_a_kept_connection_that_was_closed_is_not_quiet() -> None:
     await connection.close()
 
 
-async def test_what_comes_together_is_read_together_but_for_the_first() -> None:
+@asynccontextmanager
+async def answered(chunks: bytes) -> AsyncIterator[Reply]:
+    """An answer with these *chunks* in one segment."""
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
     async def handle(stream: trio.SocketStream) -> None:
         await stream.receive_some()
-        await stream.send_all(head + b"1\r\na\r\n1\r\nb\r\n1\r\nc\r\n0\r\n\r\n")
+        await stream.send_all(head + chunks)
 
     async with (
         serving(handle) as port,
         client(port) as connection,
         connection.send("/v1/x", b"{}", "r", "answer") as reply,
     ):
+        yield reply
+
+
+async def test_what_comes_together_is_read_together_but_for_the_first() -> None:
+    async with answered(b"1\r\na\r\n1\r\nb\r\n1\r\nc\r\n0\r\n\r\n") as reply:
         assert [data async for data in reply.chunks] == [b"a", b"bc"]
 
 
 async def test_what_came_in_order_is_read_before_what_did_not() -> None:
-    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-    async def handle(stream: trio.SocketStream) -> None:
-        await stream.receive_some()
-        await stream.send_all(head + b"1\r\na\r\n1\r\nb\r\n1\r\nc\r\nno chunk\r\n")
-
-    async with (
-        serving(handle) as port,
-        client(port) as connection,
-        connection.send("/v1/x", b"{}", "r", "answer") as reply,
-    ):
+    async with answered(b"1\r\na\r\n1\r\nb\r\n1\r\nc\r\nno chunk\r\n") as reply:
         read = [await anext(reply.chunks), await anext(reply.chunks)]
         with pytest.raises(httpx2.RemoteProtocolError):
             await anext(reply.chunks)
