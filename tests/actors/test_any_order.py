@@ -45,7 +45,7 @@ async def fulfil(house: House, kind: str, model: str, tokens: int, answered: lis
 
 @example(places=2, wishes=ROOM_FROM_ELSEWHERE)
 @given(places=st.integers(1, 2), wishes=st.lists(WISHES, min_size=1, max_size=20))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_everybody_is_answered(places: int, wishes: list[tuple[str, str, int, float]]) -> None:
     answered: list[str] = []
 

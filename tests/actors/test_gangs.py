@@ -290,7 +290,7 @@ WISHES = st.tuples(
     wishes=st.lists(WISHES, min_size=1, max_size=10),
     kills=st.lists(st.floats(0.0, 20.0), max_size=3),
 )
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_swarms_whose_clients_leave_at_any_time_leave_nothing_behind(
     places: int, wishes: list[tuple[str, str, int, float, float]], kills: list[float]
 ) -> None:

@@ -23,7 +23,7 @@ WAITS = st.lists(
 
 
 @given(pauses=PAUSES, waits=WAITS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_no_message_is_lost_or_comes_twice(
     pauses: Sequence[float], waits: Sequence[tuple[int | None, float]]
 ) -> None:

@@ -48,7 +48,7 @@ NEWS = st.sampled_from(
 TURNS = st.lists(st.tuples(st.sampled_from([0.0, 0.05, 0.1, 0.9, 70.0]), NEWS), max_size=25)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(TURNS, st.integers(1, 4))
 def test_snapshot_and_deltas_are_the_state_of_the_same_number(
     turns: list[tuple[float, Any]], reads_each: int

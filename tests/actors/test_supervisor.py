@@ -162,7 +162,7 @@ STEPS = st.lists(
 
 
 @given(steps=STEPS)
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.differing_executors])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.differing_executors])
 def test_no_order_of_events_leaves_an_asker_hanging(steps: list[str]) -> None:
     """Asks, cancelled asks, forgotten asks, crashes and the stop, in any order."""
 

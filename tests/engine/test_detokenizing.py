@@ -8,7 +8,7 @@ from typing import Any
 
 import mlx_lm
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lattice_actors.engine.detokenizing import AnswerText, StopMatcher
@@ -30,7 +30,6 @@ def before_first_stop(text: str, stops: list[str]) -> tuple[str, bool]:
     return text, False
 
 
-@settings(deadline=None)  # a busy machine is no error
 @given(st.text("abc", max_size=30), STOPS, st.data())
 def test_the_answer_ends_before_the_first_stop_however_it_is_cut(
     text: str, stops: list[str], data: st.DataObject
@@ -50,7 +49,6 @@ def test_the_answer_ends_before_the_first_stop_however_it_is_cut(
     assert matcher.met in ["", *stops]
 
 
-@settings(deadline=None)  # a busy machine is no error
 @given(st.text("abc", max_size=30), STOPS)
 def test_no_more_is_held_back_than_could_begin_a_stop(text: str, stops: list[str]) -> None:
     matcher = StopMatcher(tuple(stops))

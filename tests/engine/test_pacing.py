@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lattice_actors.engine.pacing import LEAST_TOKENS, Pacing
@@ -36,7 +36,6 @@ def test_the_sum_over_all_prompts_is_bounded() -> None:
     assert make().share(prefilling=8, decoding=0) == 64
 
 
-@settings(deadline=None)  # a busy machine is no error
 @given(st.integers(1, 40), st.integers(0, 40))
 def test_each_prompt_reads_something_and_together_they_keep_the_budget(
     prefilling: int, decoding: int
@@ -49,7 +48,6 @@ def test_each_prompt_reads_something_and_together_they_keep_the_budget(
     assert share == 1 or share * prefilling <= pacing.budget(decoding)
 
 
-@settings(deadline=None)  # a busy machine is no error
 @given(st.floats(0.0005, 0.01), st.integers(1, 16))
 def test_chunk_and_decode_settle_at_two_and_a_half_decode_steps(
     per_token_s: float, decoding: int
@@ -115,7 +113,6 @@ def test_more_streams_than_ever_seen_are_taken_for_the_most_seen() -> None:
     assert pacing.decode_s(2) == 0.05
 
 
-@settings(deadline=None)  # a busy machine is no error
 @given(st.lists(st.tuples(st.floats(0, 10), st.integers(0, 8), st.integers(0, 600)), max_size=50))
 def test_the_budget_stays_within_its_bounds_whatever_is_measured(
     steps: list[tuple[float, int, int]],

@@ -10,7 +10,7 @@ from typing import Any
 
 import mlx_lm
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lattice_actors.engine.context import trimmings
@@ -277,7 +277,6 @@ def test_what_fits_is_not_trimmed(maker: PromptMaker) -> None:
 ROLES = st.lists(st.sampled_from(["system", "user", "assistant", "tool", "developer"]), max_size=12)
 
 
-@settings(deadline=None)  # a busy machine is no error
 @given(ROLES)
 def test_trimmed_conversations_keep_systems_begin_with_a_user_and_end_alike(
     roles: list[str],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mlx.core as mx
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lattice_actors.engine.sampling import (
@@ -92,7 +92,6 @@ def test_a_low_temperature_is_close_to_greedy() -> None:
     assert set(draws(SeededSampler(1e-4, seed=1), 10)) == {token_of(greedy(row()))}
 
 
-@settings(deadline=None)  # a busy machine is no error
 @given(st.integers(1, VOCAB - 1), st.integers(0, 20))
 def test_top_k_keeps_the_k_likeliest(top_k: int, seed: int) -> None:
     order = np.array(row(seed))[0].argsort()[::-1]
@@ -100,7 +99,6 @@ def test_top_k_keeps_the_k_likeliest(top_k: int, seed: int) -> None:
     assert kept(keep_top_k(row(seed), top_k)) == set(order[:top_k].tolist())
 
 
-@settings(deadline=None)  # a busy machine is no error
 @given(st.floats(0.01, 0.99), st.integers(0, 20))
 def test_top_p_keeps_the_smallest_set_with_that_mass(top_p: float, seed: int) -> None:
     probs = np.exp(np.array(row(seed))[0].astype(np.float64))
@@ -115,7 +113,6 @@ def test_top_p_keeps_the_smallest_set_with_that_mass(top_p: float, seed: int) ->
     assert all(probs[token] < least for token in set(range(VOCAB)) - remaining)
 
 
-@settings(deadline=None)  # a busy machine is no error
 @given(st.floats(0.001, 1.0), st.integers(0, 20))
 def test_min_p_keeps_what_is_likely_enough(min_p: float, seed: int) -> None:
     probs = np.exp(np.array(row(seed))[0])
@@ -131,7 +128,6 @@ def test_a_top_k_beyond_the_vocabulary_is_off() -> None:
     assert draws(SeededSampler(1.0, 4, top_k=10**9), 5) == draws(SeededSampler(1.0, 4), 5)
 
 
-@settings(deadline=None)  # a busy machine is no error
 @given(st.integers(-(2**63), 2**64 - 1), st.integers(0, 10**6))
 def test_keys_are_64_bit_and_differ_from_place_to_place(seed: int, place: int) -> None:
     key, following = token_key(seed, place), token_key(seed, place + 1)

@@ -34,7 +34,7 @@ POLICIES = st.builds(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     policy=POLICIES,
     method=st.one_of(

@@ -35,7 +35,7 @@ from tests.policies.queueing import (
 
 
 @given(gaps=ARRIVALS, slots=st.integers(1, 3), bound=st.integers(1, 12))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_nobody_waits_longer_than_the_bound_whatever_arrives(
     gaps: Gaps, slots: int, bound: int
 ) -> None:
@@ -50,7 +50,7 @@ def test_nobody_waits_longer_than_the_bound_whatever_arrives(
 
 
 @given(gaps=ARRIVALS, long=st.sets(st.integers(0, 59)))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_nobody_waits_longer_than_the_bound_when_memory_is_what_is_short(
     gaps: Gaps, long: set[int]
 ) -> None:
@@ -70,7 +70,7 @@ def test_nobody_waits_longer_than_the_bound_when_memory_is_what_is_short(
 
 
 @given(gaps=ARRIVALS, slots=st.integers(1, 3), total=st.integers(1, 4))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_cap_on_all_streams_adds_turns_of_the_other_models(
     gaps: Gaps, slots: int, total: int
 ) -> None:
@@ -85,7 +85,7 @@ def test_a_cap_on_all_streams_adds_turns_of_the_other_models(
 
 
 @given(gaps=ARRIVALS, slots=st.integers(1, 3), models=st.sampled_from(["ab", "abc"]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_models_that_share_one_place_keep_the_bound_too(
     gaps: Gaps, slots: int, models: str
 ) -> None:

@@ -487,7 +487,7 @@ def assert_gangs_are_whole_and_all_waits_bounded(world: GangWorld, slots: int, m
 
 
 @given(gaps=ARRIVALS, swarms=SWARMS, slots=st.integers(1, 3), one_place=st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_swarms_and_single_requests_keep_each_others_bounds(
     gaps: Gaps, swarms: list[Swarm], slots: int, one_place: bool
 ) -> None:

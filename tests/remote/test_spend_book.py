@@ -158,7 +158,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(STEPS)
 def test_no_order_of_servers_and_crashes_gets_past_the_cap(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, int, str]]

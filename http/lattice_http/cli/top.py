@@ -27,6 +27,7 @@ from .top_view import screen
 
 AGAIN_S = 2.0  # between two tries to reach a server that has gone
 CONNECT_S = 10.0
+GOODBYE_S = 1.0  # for the server's; who presses Ctrl+C waits for it
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 DRAWN_PER_S = 4  # the state comes ten times a second, an eye needs fewer
 
@@ -136,6 +137,7 @@ async def _follow(
         url,
         extra_headers=[(b"Authorization", b"Bearer " + api_key.encode())] if api_key else [],
         connect_timeout=CONNECT_S,
+        disconnect_timeout=GOODBYE_S,
         max_message_size=MAX_MESSAGE_BYTES,
     )
     try:
