@@ -37,15 +37,20 @@ class Http1:
     _wire: h11.Connection = attrs.field(
         init=False, factory=lambda: h11.Connection(h11.CLIENT, MAX_HEAD_BYTES)
     )
-    _asked_again_at: float = attrs.field(init=False, default=-math.inf)  # Trio seconds
+    _asked_at: float = attrs.field(init=False, default=-math.inf)  # Trio seconds
     _heard: bool = attrs.field(init=False, default=False)  # something, since it was asked
     _begun: bool = attrs.field(init=False, default=False)  # the body
-    _kept_at: float = attrs.field(init=False, default=-math.inf)
+    _kept_at: float = attrs.field(init=False, default=-math.inf)  # never: it is new
 
     async def ask(
         self, method: bytes, target: bytes, headers: Headers, body: bytes
     ) -> h11.Response:
-        """Send a request in one piece; return the head of its answer."""
+        """Send a request in one piece; return the head of its answer.
+
+        Raises:
+            Stale: it had been kept, and was closed before it said a word.
+            httpx2.TransportError: it failed.
+        """
         wire = self._wire
         try:
             parts = [wire.send(h11.Request(method=method, target=target, headers=headers))]
@@ -55,6 +60,7 @@ class Http1:
         except h11.LocalProtocolError as error:
             raise httpx2.LocalProtocolError(str(error)) from error
         self._heard = self._begun = False
+        self._asked_at = trio.current_time()
         await self._send(b"".join(filter(None, parts)))
         while True:
             event = self._next()
@@ -103,7 +109,7 @@ class Http1:
     def keep(self) -> None:
         """Be ready for another request."""
         self._wire.start_next_cycle()
-        self._asked_again_at, self._kept_at = math.inf, trio.current_time()
+        self._kept_at = trio.current_time()
 
     @property
     def kept_for_s(self) -> float:
@@ -126,8 +132,6 @@ class Http1:
             raise httpx2.RemoteProtocolError(str(error)) from error
 
     async def _send(self, data: bytes) -> None:
-        if self._asked_again_at == math.inf:
-            self._asked_again_at = trio.current_time()
         try:
             with trio.fail_after(WRITE_S):
                 await self._stream.send_all(data)
@@ -151,4 +155,5 @@ class Http1:
 
     @property
     def _stale(self) -> bool:
-        return not self._heard and trio.current_time() - self._asked_again_at < STALE_S
+        soon = trio.current_time() - self._asked_at < STALE_S
+        return self._kept_at > -math.inf and soon and not self._heard

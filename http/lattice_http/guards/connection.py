@@ -177,7 +177,7 @@ class Connection:
         elif isinstance(event, Closed):
             # No checkpoint: this often runs in a request that is already cancelled.
             if self._head:
-                self._write_at_once(self._head)
+                self._head = self._write_at_once(self._head)
             self._close_soon()
             await self.protocol.handle(event)
 
@@ -239,7 +239,7 @@ class Connection:
             suppress(trio.BrokenResourceError, trio.ClosedResourceError),
         ):
             while await self.stream.receive_some(READ_BYTES):
-                self._write_at_once(self._head)
+                pass
 
 
 def _is_socket_trouble(error: BaseException) -> bool:
